@@ -32,6 +32,8 @@ __all__ = [
     "load_config",
 ]
 
+_DEFAULT_EDITS = ("aging", "chubbiness", "glasses", "hair", "grin")
+
 Unit = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
@@ -160,7 +162,7 @@ class PipelineConfig(_Section):
         default_factory=lambda: dict.fromkeys(KINDS, 1.0), description="kind: ratio"
     )
     edits: dict[str, EditConfig] = Field(
-        default_factory=lambda: {name: EditConfig() for name in ("aging", "chubbiness", "glasses", "hair", "grin")},
+        default_factory=lambda: {name: EditConfig() for name in _DEFAULT_EDITS},
         description="edit: ratio and strength",
     )
     triplets_per_photo: Positive = Field(4.0, le=1000, description="average, over accepted faces")
