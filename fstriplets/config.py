@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from fstriplets.edits.base import EDIT_GROUPS
 from fstriplets.errors import ConfigError
+from fstriplets.resources import recipe, recipes
 from fstriplets.triplets.kinds import KINDS
 
 __all__ = [
@@ -113,6 +114,12 @@ class AcceptConfig(_Section):
         2.0, ge=0, description="mean absolute change outside the edited region, of 255"
     )
     max_changed_area: Unit = Field(0.9, description="share of the crop an edit may touch")
+    min_attribute_change: float = Field(
+        0.2, ge=-1, le=1, description="rise of the wanted attribute's score; needs an attribute scorer"
+    )
+    max_attribute_drift: Unit = Field(
+        0.5, description="change of any other attribute's score; needs an attribute scorer"
+    )
 
 
 class RuntimeConfig(_Section):
@@ -248,7 +255,7 @@ def load_config(path: str | Path | None = None, overrides: list[str] | None = No
     """Read a recipe and apply `key=value` overrides.
 
     Args:
-        path: YAML file; None for the defaults.
+        path: YAML file, or the name of a shipped recipe ("photos"); None for the defaults.
         overrides: as given to `--set`: dotted keys, YAML values (`edits.aging.strength=[0.3, 0.6]`).
 
     Raises:
@@ -257,7 +264,10 @@ def load_config(path: str | Path | None = None, overrides: list[str] | None = No
     data: Any = {}
     if path is not None:
         try:
-            data = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+            data = yaml.safe_load(recipe(path).read_text(encoding="utf-8")) or {}
+        except FileNotFoundError as error:
+            shipped = ", ".join(recipes())
+            raise ConfigError(f"no pipeline {path}: give a YAML file or one of: {shipped}") from error
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"cannot read the pipeline {path}: {error}") from error
         except yaml.YAMLError as error:
