@@ -1,0 +1,176 @@
+"""From a photo's bytes to upright 8-bit sRGB pixels, or to the reason why not.
+
+The header is read first (headers.py), so that a decompression bomb is turned down before anything is
+allocated. Plain 8-bit JPEG, nearly every photo there is, goes straight to OpenCV; all else through
+Pillow, restricted to the formats of photos. cv2 and Pillow accept files with a lost or zero-filled end
+and paint the rest grey; here every container must be complete (headers.py: end markers, checksums).
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from fstriplets.corpus.base import DecodedPhoto
+from fstriplets.corpus.headers import Header, read_header
+from fstriplets.errors import PhotoRejected
+
+__all__ = ["decode_photo"]
+
+#: IMREAD_COLOR_RGB came with OpenCV 4.10; before it, BGR is swapped afterwards.
+_READ_RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)
+
+
+def decode_photo(data: bytes, max_pixels: int) -> DecodedPhoto:
+    """Decode a photo.
+
+    Args:
+        data: the file's bytes.
+        max_pixels: photos whose header declares more are rejected before decoding.
+
+    Returns:
+        uint8 [H, W, 3] sRGB pixels with EXIF rotation applied, grey, CMYK, 16-bit and colour profiles
+        converted, transparency laid on white.
+
+    Raises:
+        PhotoRejected: reason `empty`, `not_an_image`, `unsupported`, `huge`, `tiny`, `truncated`,
+            `animated`, `heic_unsupported` or `corrupt`.
+    """
+    header = read_header(data)
+    if header.width and header.height:
+        _check_size(header.width, header.height, max_pixels)
+    if header.animated:
+        raise PhotoRejected("animated", f"an animated {header.format.upper()} is no photo")
+    header.check_complete(data)
+    if header.format == "jpeg" and header.plain:
+        pixels = _decode_cv2(data)
+        if pixels is None:
+            raise PhotoRejected("corrupt", "the JPEG data cannot be decoded")
+    elif header.bits == 16 and header.format in ("png", "tiff"):
+        pixels = _decode_deep(data)
+    else:
+        pixels = _decode_pillow(data, header, max_pixels)
+    return DecodedPhoto(np.ascontiguousarray(pixels), header.format)
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise PhotoRejected("huge", f"{width} x {height} pixels are more than max_pixels ({max_pixels:,})")
+
+
+def _decode_cv2(data: bytes) -> np.ndarray | None:
+    """JPEG to RGB, turned upright by OpenCV; None if it cannot."""
+    buffer = np.frombuffer(data, np.uint8)
+    try:
+        if _READ_RGB is not None:
+            return cv2.imdecode(buffer, _READ_RGB)
+        pixels = cv2.imdecode(buffer, cv2.IMREAD_COLOR)
+        return None if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    except cv2.error:
+        return None
+
+
+def _decode_deep(data: bytes) -> np.ndarray:
+    """16-bit PNG or TIFF, which Pillow clips or refuses: scaled to 8 bits, transparency on white."""
+    try:
+        deep = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        deep = None
+    if deep is None:
+        raise PhotoRejected("corrupt", "the 16-bit image cannot be decoded")
+    if deep.dtype == np.uint16:
+        pixels = ((deep.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    elif deep.dtype == np.uint8:
+        pixels = deep
+    else:
+        raise PhotoRejected("unsupported", f"samples of type {deep.dtype} are no photo's")
+    if pixels.ndim == 2:
+        return np.repeat(pixels[..., None], 3, axis=2)
+    if pixels.shape[2] == 4:
+        alpha = pixels[..., 3:].astype(np.uint16)
+        colour = pixels[..., :3].astype(np.uint16)
+        pixels = ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    return pixels[..., 2::-1]
+
+
+def _decode_pillow(data: bytes, header: Header, max_pixels: int) -> np.ndarray:
+    """Everything but plain JPEG."""
+    if header.format == "heic":
+        _register_heif()
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # our own limit holds
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=[header.pillow]) as image:
+                _check_size(*image.size, max_pixels)
+                if header.format != "tiff" and getattr(image, "is_animated", False):
+                    raise PhotoRejected("animated", f"an animated {header.format.upper()} is no photo")
+                image.load()
+                return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+    except MemoryError:
+        raise
+    except UnidentifiedImageError:
+        raise PhotoRejected("corrupt", f"the {header.format.upper()} header is damaged") from None
+    except PhotoRejected:
+        raise
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged data
+        message = f"the {header.format.upper()} data cannot be decoded: {error}"
+        raise PhotoRejected("corrupt", message) from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """8-bit sRGB: colour profile applied, transparency laid on white."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        values = np.asarray(image).astype(np.float64)
+        scale = 257.0 if values.max(initial=0) > 255 else 1.0
+        image = Image.fromarray(np.clip(values / scale + 0.5, 0, 255).astype(np.uint8))
+    if image.mode == "P" or "transparency" in image.info:
+        image = image.convert("RGBA")
+    if image.mode in ("LA", "La", "PA", "RGBa"):
+        image = image.convert("RGBA")
+    if image.mode == "RGBA":
+        ground = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        icc = image.info.get("icc_profile")
+        image = Image.alpha_composite(ground, image).convert("RGB")
+        image.info["icc_profile"] = icc
+    profile = image.info.get("icc_profile")
+    if profile and image.mode in ("RGB", "CMYK", "L"):
+        transform = _profile_transform(profile, image.mode)
+        if transform is not None:
+            from PIL import ImageCms
+
+            converted = ImageCms.applyTransform(image, transform)
+            return image.convert("RGB") if converted is None else converted
+    return image.convert("RGB")
+
+
+@lru_cache(maxsize=16)
+def _profile_transform(profile: bytes, mode: str) -> Any:
+    """A transform from an embedded ICC profile to sRGB; None if it is sRGB already or unusable."""
+    from PIL import ImageCms
+
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "srgb" in ImageCms.getProfileDescription(source).lower():
+            return None
+        return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return None
+
+
+def _register_heif() -> None:
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        raise PhotoRejected(
+            "heic_unsupported", "reading HEIC needs pillow-heif: pip install pillow-heif"
+        ) from None
+    register_heif_opener()
