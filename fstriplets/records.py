@@ -134,7 +134,7 @@ class PlannedTriplet:
 class Edit:
     """What an editor made of a face, and what the accept gates measured."""
 
-    edit_id: str  #: content_id(face_id, edit, strength as %.4f, editor fingerprint)
+    edit_id: str  #: content_id(face_id, edit, strength as %.4f, seed, editor fingerprint)
     face_id: str
     identity_id: str
     edit: str
@@ -167,6 +167,8 @@ class Triplet:
     editor: str
     licence: str  #: of the photos, joined with " + " when they differ
     consent: str
+    weights_licence: str = ""  #: of the weights that made the edit
+    identity_similarity: float | None = None  #: of the edit to its original
     status: str = "ok"
     reason: str = ""
     message: str = ""
@@ -207,7 +209,8 @@ def schema(manifest: str) -> pa.Schema:
             ("source_size", i64), ("target_offset", i64), ("target_size", i64),
             ("source_id", text), ("target_id", text), ("result_id", text), ("real", text),
             ("edit", text), ("edit_id", text), ("strength", f64), ("editor", text),
-            ("identity_similarity", f32), ("licence", text), ("consent", text), *outcome,
+            ("identity_similarity", f32), ("licence", text), ("consent", text),
+            ("weights_licence", text), *outcome,
         ],
         "plan": [
             ("shard", text), ("split", text), ("identity_id", text), ("photo_id", text),
