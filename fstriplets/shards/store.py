@@ -117,6 +117,23 @@ class Store:
         prefix = f"{folder}/" if folder else ""
         return sorted(prefix + name for name in names if not _TEMPORARY.match(name))
 
+    def entries(self) -> list[str]:
+        """Names of the files and folders right inside the dataset folder, sorted."""
+        self.fs.invalidate_cache()
+        try:
+            found = self.fs.ls(self.root, detail=False)
+        except FileNotFoundError:
+            return []
+        except NotADirectoryError as error:
+            raise OutputError(f"{self.url} is a file; give a folder with --output") from error
+        names = (str(name).rstrip("/").rpartition("/")[2] for name in found)
+        return sorted(name for name in names if not _TEMPORARY.match(name))
+
+    def remove_tree(self, path: str) -> None:
+        """Remove a file, or a folder with all that is in it; one that is not there is no error."""
+        with self._clear_errors(), suppress(FileNotFoundError):
+            self.fs.rm(self.full(path), recursive=True)
+
     def remove(self, path: str) -> None:
         """Remove a file; one that is not there is no error."""
         with self._clear_errors(), suppress(FileNotFoundError):

@@ -11,6 +11,7 @@ _PUBLIC = {
     "expected_triplets": "fstriplets.triplets.plan",
     "form_triplet": "fstriplets.triplets.assemble",
     "plan_triplets": "fstriplets.triplets.plan",
+    "possible_edits": "fstriplets.triplets.plan",
     "split_of": "fstriplets.triplets.plan",
 }
 

@@ -23,7 +23,7 @@ from fstriplets.records import Face, PlannedEdit, PlannedTriplet, seed_of
 from fstriplets.triplets.kinds import KINDS
 from fstriplets.triplets.pairing import Pairing
 
-__all__ = ["expected_triplets", "plan_triplets", "split_of"]
+__all__ = ["expected_triplets", "plan_triplets", "possible_edits", "split_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,13 @@ def plan_triplets(identity_id: str, faces: Sequence[Face], config: PipelineConfi
         planned += _fill(cell, count, start, ordered, edits, pairing)
         start += count
     return planned
+
+
+def possible_edits(face: Face, config: PipelineConfig) -> list[PlannedEdit]:
+    """Every edit that a plan may ask of this face, whoever its company is."""
+    table = _EditTable(config)
+    wanted = dict.fromkeys(cell.edit for cell in _cells(config))
+    return [edit for name in wanted for edit in table.of(face.face_id, name)]
 
 
 def _total(photos: int, config: PipelineConfig) -> int:

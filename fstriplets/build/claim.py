@@ -1,0 +1,112 @@
+"""The dataset folder before a build: ours, of this config, or somebody else's."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from fstriplets.build.job import Description
+from fstriplets.config import PipelineConfig
+from fstriplets.errors import ConfigError, CorpusError, OutputError
+from fstriplets.shards import Store
+
+__all__ = ["RUN", "claim", "lock_stages"]
+
+RUN = "run.json"
+#: Everything a build writes: what --overwrite may remove.
+OURS = ("shards", "manifests", "stats", RUN, "croissant.json", "README.md", "report.html", "_SUCCESS")
+
+
+def claim(store: Store, config: PipelineConfig, *, overwrite: bool, resume: bool) -> None:
+    """Make `store` the output of `config`.
+
+    Raises:
+        OutputError: not writable; built by another config; holds something else; or exists and
+            neither `resume` nor `overwrite` is wanted.
+    """
+    run = read_run(store)
+    if run is None and (strangers := [name for name in store.entries() if name not in OURS]):
+        raise OutputError(
+            f"{store.url} is not empty and no fstriplets dataset (it holds {strangers[0]});"
+            " choose another --output"
+        )
+    if run is not None and overwrite:
+        for name in (RUN, *(name for name in OURS if name != RUN)):
+            store.remove_tree(name)
+        run = None
+    if run is not None:
+        if not resume:
+            raise OutputError(f"{store.url} holds a dataset already; resume it, or start over with --overwrite")
+        if changed := _differences(run["config"], config.shaping()):
+            raise OutputError(
+                f"{store.url} was built with another config ({'; '.join(changed[:5])});"
+                " choose another --output, restore the key, or start over with --overwrite"
+            )
+    else:
+        _write(store, {"config": config.shaping(), "status": "building"})
+    store.remove("_SUCCESS")
+    store.sweep()
+
+
+def lock_stages(store: Store, stages: Description) -> None:
+    """Hold the dataset to the editors and weights it was begun with.
+
+    Raises:
+        OutputError: this machine would build with others.
+    """
+    run = read_run(store) or {}
+    before = run.get("stages")
+    now = {"fingerprint": stages.fingerprint, "faces": stages.faces, "edits": stages.edits}
+    if before is not None and before["fingerprint"] != stages.fingerprint:
+        kind = "faces" if before["faces"] != stages.faces else "edits"
+        raise OutputError(
+            f"{store.url} was begun with other models or another fstriplets version"
+            f" ({before[kind]} then, {now[kind]} now); install the same ones, choose another --output,"
+            " or start over with --overwrite"
+        )
+    _write(store, {**run, "stages": now, "weights": stages.weights})
+
+
+def read_run(store: Store) -> dict[str, Any] | None:
+    """run.json, or None where there is none."""
+    if not store.exists(RUN):
+        return None
+    try:
+        run: dict[str, Any] = json.loads(store.read(RUN))
+    except ValueError as error:
+        raise OutputError(f"{store.url}/{RUN} is damaged; start over with --overwrite") from error
+    return run
+
+
+def check_places(corpus: str, output: str) -> None:
+    """The output may not lie inside the corpus: its images would become photos.
+
+    Raises:
+        ConfigError, CorpusError: one of the two is not set, or the output lies in the corpus.
+    """
+    from pathlib import Path
+
+    if not corpus:
+        raise CorpusError("no corpus: name one with --corpus PATH or the key `corpus`")
+    if not output:
+        raise ConfigError("no output: name one with --output DIR or the key `output`")
+    if "://" in corpus or "://" in output:
+        return
+    outside, inside = Path(output).resolve(), Path(corpus).resolve()
+    if outside == inside or inside in outside.parents:
+        raise OutputError(f"--output {output} lies inside the corpus {corpus}; choose a folder outside it")
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
+    changed: list[str] = []
+    for key in sorted({*before, *now}):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            changed += _differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            changed.append(f"{prefix}{key}: {old!r} then, {new!r} now")
+    return changed
+
+
+def _write(store: Store, run: dict[str, Any]) -> None:
+    store.write(RUN, json.dumps(run, indent=1, sort_keys=True).encode())
