@@ -65,6 +65,7 @@ def build(
     workers: int | None,
     gpu: bool,
     settings: tuple[str, ...],
+    resume: bool,
     quiet: bool,
     **choices: Any,
 ) -> None:
@@ -80,9 +81,6 @@ def build(
       fstriplets build photos --corpus my-photos/ --output my-triplets/
       fstriplets build photos --corpus people.csv -o out/ --dry-run
     """
-    from fstriplets.build import build as run_build
-    from fstriplets.cli.progress import BuildProgress
-    from fstriplets.cli.summary import print_summary
     from fstriplets.config import load_config
 
     given = {
@@ -93,8 +91,13 @@ def build(
         "runtime.gpu": gpu or None,
     }
     config = load_config(pipeline, [*settings, *overrides_of(given)])
+    # after the config, so that a typing error in it costs no wait for numpy and pyarrow
+    from fstriplets.build import build as run_build
+    from fstriplets.cli.progress import BuildProgress
+    from fstriplets.cli.summary import print_summary
+
     with BuildProgress(show=not quiet) as progress:
-        report = run_build(config, progress=progress, **choices)
+        report = run_build(config, overwrite=not resume, progress=progress, **choices)
     print_summary(report)
 
 
