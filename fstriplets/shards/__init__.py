@@ -7,6 +7,7 @@ from typing import Any
 
 _PUBLIC = {
     "MANIFESTS": "fstriplets.shards.layout",
+    "EncodedFace": "fstriplets.shards.writer",
     "ImageCodec": "fstriplets.shards.codec",
     "Sample": "fstriplets.shards.writer",
     "ShardStats": "fstriplets.shards.stats",

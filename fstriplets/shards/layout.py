@@ -10,6 +10,7 @@ __all__ = [
     "MANIFESTS",
     "README",
     "RUN",
+    "STATS",
     "SUCCESS",
     "manifest_folder",
     "manifest_path",
@@ -22,6 +23,7 @@ __all__ = [
 #: Manifests with one part a shard, in the order in which they are written.
 MANIFESTS = ("photos", "faces", "edits", "triplets")
 
+STATS = "stats"
 RUN = "run.json"
 README = "README.md"
 SUCCESS = "_SUCCESS"

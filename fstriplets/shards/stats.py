@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 
 from fstriplets.errors import OutputError
-from fstriplets.shards.layout import MANIFESTS, manifest_path, shard_path, stats_folder, stats_path
+from fstriplets.shards.layout import MANIFESTS, STATS, manifest_path, shard_path, stats_folder, stats_path
 from fstriplets.shards.store import Store
 from fstriplets.shards.tar import BLOCK, END
 
@@ -59,14 +59,16 @@ def read_stats(store: Store, shard: str, split: str) -> ShardStats | None:
     return stats
 
 
-def list_stats(store: Store, split: str) -> Iterator[ShardStats]:
-    """All committed shards of a split, by name."""
-    for path in store.list(stats_folder(split)):
-        name = path.rpartition("/")[2]
-        if name.endswith(".json"):
-            stats = read_stats(store, name.removesuffix(".json"), split)
-            if stats is not None:
-                yield stats
+def list_stats(store: Store, split: str | None = None) -> Iterator[ShardStats]:
+    """All committed shards, of one split or of all, by name."""
+    splits = [split] if split is not None else store.listdir(STATS)
+    for name in splits:
+        for path in store.list(stats_folder(name)):
+            shard = path.rpartition("/")[2]
+            if shard.endswith(".json"):
+                stats = read_stats(store, shard.removesuffix(".json"), name)
+                if stats is not None:
+                    yield stats
 
 
 def verify_shard(store: Store, shard: str, split: str, deep: bool = False) -> list[str]:

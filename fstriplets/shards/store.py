@@ -26,6 +26,9 @@ from fstriplets.errors import MissingDependency, OutputError
 
 __all__ = ["Store"]
 
+#: `Store.list` hides the builtin inside the class.
+Names = list[str]
+
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _DRIVERS = {"s3": ("s3fs", "s3"), "s3a": ("s3fs", "s3"), "gs": ("gcsfs", "gcs"), "gcs": ("gcsfs", "gcs")}
@@ -106,38 +109,19 @@ class Store:
         except FileNotFoundError:
             return None
 
-    def list(self, folder: str) -> list[str]:
+    def list(self, folder: str) -> Names:
         """Paths of the files right inside `folder`, sorted; temporary files are left out."""
-        self.fs.invalidate_cache()
-        try:
-            found = self.fs.ls(self.full(folder), detail=True)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        names = (str(entry["name"]).rstrip("/").rpartition("/")[2] for entry in found if _is_file(entry))
         prefix = f"{folder}/" if folder else ""
-        return sorted(prefix + name for name in names if not _TEMPORARY.match(name))
+        return sorted(prefix + name for name, kind in self._entries(folder) if kind == "file")
 
-    def entries(self) -> list[str]:
-        """Names of the files and folders right inside the dataset folder, sorted."""
-        self.fs.invalidate_cache()
-        try:
-            found = self.fs.ls(self.root, detail=False)
-        except FileNotFoundError:
-            return []
-        except NotADirectoryError as error:
-            raise OutputError(f"{self.url} is a file; give a folder with --output") from error
-        names = (str(name).rstrip("/").rpartition("/")[2] for name in found)
-        return sorted(name for name in names if not _TEMPORARY.match(name))
+    def listdir(self, folder: str) -> Names:
+        """Names of the files and folders right inside `folder`, sorted; no temporary files."""
+        return sorted(name for name, _ in self._entries(folder))
 
-    def remove_tree(self, path: str) -> None:
+    def remove(self, path: str) -> None:
         """Remove a file, or a folder with all that is in it; one that is not there is no error."""
         with self._clear_errors(), suppress(FileNotFoundError):
             self.fs.rm(self.full(path), recursive=True)
-
-    def remove(self, path: str) -> None:
-        """Remove a file; one that is not there is no error."""
-        with self._clear_errors(), suppress(FileNotFoundError):
-            self.fs.rm_file(self.full(path))
 
     def sweep(self, older_than: float = 3600.0) -> int:
         """Remove what killed writers left behind, and nothing else.
@@ -160,6 +144,17 @@ class Store:
                         os.unlink(path)
                         removed += 1
         return removed
+
+    def _entries(self, folder: str) -> Iterator[tuple[str, str]]:
+        self.fs.invalidate_cache()
+        try:
+            found = self.fs.ls(self.full(folder), detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        for entry in found:
+            name = str(entry["name"]).rstrip("/").rpartition("/")[2]
+            if not _TEMPORARY.match(name):
+                yield name, str(entry["type"])
 
     @contextmanager
     def _clear_errors(self) -> Iterator[None]:
@@ -222,10 +217,6 @@ def _sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(handle)
-
-
-def _is_file(entry: dict[str, Any]) -> bool:
-    return bool(entry["type"] == "file")
 
 
 def _host() -> str:

@@ -22,7 +22,7 @@ from fstriplets.shards.stats import ShardStats, stats_json
 from fstriplets.shards.store import Store
 from fstriplets.shards.tar import BLOCK, END, header, padding
 
-__all__ = ["Sample", "write_shard"]
+__all__ = ["EncodedFace", "Sample", "write_shard"]
 
 #: The members of a sample after its JSON, in tar order.
 _IMAGES = ("result", "source", "target")
@@ -43,6 +43,18 @@ class Sample:
     result: bytes
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedFace:
+    """One face of `layout: faces`, original or edited, with its encoded image."""
+
+    key: str  #: face_id or edit_id
+    identity_id: str
+    face_id: str  #: of the unedited face; equals `key` for that one itself
+    edit: str  #: empty: unedited
+    strength: float
+    image: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class _Member:
     offset: int  #: of the content in the tar
@@ -53,13 +65,10 @@ def write_shard(
     store: Store,
     shard: str,
     split: str,
-    samples: Sequence[Sample],
+    samples: Sequence[Sample] | Sequence[EncodedFace],
     manifests: Mapping[str, Iterable[Any]],
     plan_hash: str,
-    *,
     extension: str = "jpg",
-    layout: str = "triplets",
-    images: Mapping[str, bytes] | None = None,
 ) -> ShardStats:
     """Write a shard and its manifest parts, and commit them.
 
@@ -67,42 +76,36 @@ def write_shard(
         store: the dataset.
         shard: e.g. `train-000000`.
         split: e.g. `train`.
-        samples: in any order; they are written sorted by triplet id.
-        manifests: rows (mappings or records) of `photos`, `faces`, `edits` in the order to keep,
-            and of `triplets` that were not formed (status rejected or failed). Rows of the samples
-            are made here, and `split` is filled in where it is missing.
+        samples: Sample for `layout: triplets` (three images each), or EncodedFace for
+            `layout: faces` (every face and edit once); in any order, they are written sorted by key.
+        manifests: rows (mappings or records) of `photos`, `faces`, `edits` and `triplets`, in the
+            order to keep (triplets: sorted here). `split`, `shard`, offsets and sizes are filled in.
+            A sample whose triplet has no row gets one.
         plan_hash: of what the bucket was built from; resume compares it.
         extension: of the encoded images, without the dot.
-        layout: `triplets` (three images a sample), or `faces` (every face and edit once).
-        images: for `faces`, further encoded images by face or edit id, of no triplet yet.
 
     Returns:
         What was committed. A shard without samples has manifests and stats, and no tar.
 
     Raises:
         OutputError: the disk is full, or the folder cannot be written.
-        ValueError: two samples have the same key, or a row has an unknown column.
+        ValueError: two samples have the same key, a row has an unknown column, or a triplet with
+            status ok has no images.
     """
-    ordered = sorted(samples, key=lambda sample: sample.triplet.triplet_id)
-    _refuse_twins([sample.triplet.triplet_id for sample in ordered])
+    rows = {name: [row_of(row) for row in manifests.get(name, ())] for name in MANIFESTS}
+    layout, members = _layout(samples, rows, extension)
     store.remove(stats_path(shard, split))  # from here on the old shard, if any, no longer counts
     writer = _TarWriter()
-    if layout == "faces":
-        rows = {name: [row_of(r) for r in manifests.get(name, ())] for name in MANIFESTS}
-        members = _face_members(ordered, rows, images or {}, extension)
-    else:
-        rows = {name: list(manifests.get(name, ())) for name in MANIFESTS}
-        members = _triplet_members(ordered, extension)
-    count = _write_tar(store, shard_path(shard, split), writer, members)
-    made = [_triplet_row(sample, writer.members, shard, extension, layout) for sample in ordered]
-    parts, counts = _write_manifests(store, shard, split, {**rows, "triplets": [*made, *rows["triplets"]]})
+    _write_tar(store, shard_path(shard, split), writer, members)
+    _place(rows["triplets"], writer.members, shard, extension, layout)
+    parts, counts = _write_manifests(store, shard, split, rows)
     stats = ShardStats(
         shard=shard,
         split=split,
         layout=layout,
-        samples=count,
-        bytes=writer.size if count else 0,
-        sha256=writer.digest.hexdigest() if count else "",
+        samples=len(samples),
+        bytes=writer.size,
+        sha256=writer.digest.hexdigest() if samples else "",
         plan_hash=plan_hash,
         counts=counts,
         manifests={name: hashlib.sha256(data).hexdigest() for name, data in parts.items()},
@@ -110,6 +113,28 @@ def write_shard(
     )
     store.write(stats_path(shard, split), stats_json(stats))
     return stats
+
+
+def _layout(
+    samples: Sequence[Sample] | Sequence[EncodedFace],
+    rows: Mapping[str, list[dict[str, Any]]],
+    extension: str,
+) -> tuple[str, list[tuple[str, bytes]]]:
+    """The layout the samples speak of, and the members of the tar; triplets are sorted in passing."""
+    triplets = [sample for sample in samples if isinstance(sample, Sample)]
+    faces = [sample for sample in samples if isinstance(sample, EncodedFace)]
+    if triplets and faces:
+        raise ValueError("a shard holds Samples or EncodedFaces, not both")
+    known = {row["triplet_id"] for row in rows["triplets"]}
+    rows["triplets"] += [row_of(s.triplet) for s in triplets if s.triplet.triplet_id not in known]
+    rows["triplets"].sort(key=lambda row: str(row["triplet_id"]))
+    if faces:
+        faces.sort(key=lambda face: face.key)
+        _refuse_twins([face.key for face in faces])
+        return "faces", _face_members(faces, rows, extension)
+    triplets.sort(key=lambda sample: sample.triplet.triplet_id)
+    _refuse_twins([sample.triplet.triplet_id for sample in triplets])
+    return "triplets", _triplet_members(triplets, extension)
 
 
 class _TarWriter:
@@ -132,13 +157,12 @@ class _TarWriter:
         return chunk
 
 
-def _write_tar(store: Store, path: str, writer: _TarWriter, members: Sequence[tuple[str, bytes]]) -> int:
-    """Write the tar, or remove a former one when there is nothing to write; number of samples."""
-    if not members:
+def _write_tar(store: Store, path: str, writer: _TarWriter, members: Sequence[tuple[str, bytes]]) -> None:
+    """Write the tar, or remove a former one when there is nothing to write."""
+    if members:
+        store.write(path, writer.chunks(members))
+    else:
         store.remove(path)
-        return 0
-    store.write(path, writer.chunks(members))
-    return sum(name.endswith(".json") for name, _ in members)
 
 
 def _triplet_members(samples: Sequence[Sample], extension: str) -> list[tuple[str, bytes]]:
@@ -156,68 +180,57 @@ def _triplet_json(triplet: Triplet) -> bytes:
 
 
 def _face_members(
-    samples: Sequence[Sample],
-    rows: Mapping[str, Sequence[Mapping[str, Any]]],
-    images: Mapping[str, bytes],
-    extension: str,
+    faces: Sequence[EncodedFace], rows: Mapping[str, Sequence[Mapping[str, Any]]], extension: str
 ) -> list[tuple[str, bytes]]:
     """Every face and edit once, by id: `KEY.json` and `KEY.jpg`."""
-    pixels = dict(images)
-    for sample in samples:
-        triplet = sample.triplet
-        ids = (triplet.source_id, triplet.target_id, triplet.result_id)
-        pixels.update(zip(ids, (sample.source, sample.target, sample.result), strict=True))
-    faces = {row["face_id"]: row for row in rows["faces"]}
-    edits = {row["edit_id"]: row for row in rows["edits"]}
+    photo_of = {row["face_id"]: row["photo_id"] for row in rows["faces"]}
     photos = {row["photo_id"]: row for row in rows["photos"]}
+    edits = {row["edit_id"]: row for row in rows["edits"]}
     members = []
-    for key in sorted(pixels):
-        edit = edits.get(key)
-        face_id = edit["face_id"] if edit else key
-        photo = photos.get(faces.get(face_id, {}).get("photo_id"), {})
-        members.append((f"{key}.json", _face_json(face_id, faces.get(face_id, {}), edit or {}, photo)))
-        members.append((f"{key}.{extension}", pixels[key]))
+    for face in faces:
+        photo = photos.get(photo_of.get(face.face_id), {})
+        data = _face_json(face, photo, edits.get(face.key, {}))
+        members += [(f"{face.key}.json", data), (f"{face.key}.{extension}", face.image)]
     return members
 
 
-def _face_json(
-    face_id: str, face: Mapping[str, Any], edit: Mapping[str, Any], photo: Mapping[str, Any]
-) -> bytes:
-    names = ("edit", "edit_id", "editor", "weights_licence")
-    meta = {name: edit.get(name) or "" for name in names}
-    meta |= {name: photo.get(name) or "" for name in ("licence", "consent", "photo_id")}
-    identity = face.get("identity_id") or edit.get("identity_id") or ""
-    strength = float(edit.get("strength") or 0.0)
-    return _json({**meta, "face_id": face_id, "identity_id": identity, "strength": strength})
+def _face_json(face: EncodedFace, photo: Mapping[str, Any], edit: Mapping[str, Any]) -> bytes:
+    meta = {name: edit.get(name) or "" for name in ("editor", "weights_licence")}
+    meta |= {name: photo.get(name) or "" for name in ("photo_id", "licence", "consent")}
+    meta |= {"face_id": face.face_id, "identity_id": face.identity_id, "edit": face.edit}
+    return _json({**meta, "strength": float(face.strength)})
 
 
 def _json(meta: Mapping[str, Any]) -> bytes:
     return json.dumps(meta, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _triplet_row(
-    sample: Sample, members: Mapping[str, _Member], shard: str, extension: str, layout: str
-) -> dict[str, Any]:
-    """The manifest row of a written triplet, with the place of each member in the tar."""
-    triplet = sample.triplet
-    row = row_of(triplet, shard=shard)
-    places = {role: f"{triplet.triplet_id}.{role}.{extension}" for role in _IMAGES}
-    if layout == "faces":
-        places = {role: f"{row[role + '_id']}.{extension}" for role in _IMAGES}
-    else:
-        places["json"] = f"{triplet.triplet_id}.json"
-    for role, name in places.items():
-        row[f"{role}_offset"], row[f"{role}_size"] = members[name].offset, members[name].size
-    return row
+def _place(
+    rows: Sequence[dict[str, Any]], members: Mapping[str, _Member], shard: str, extension: str, layout: str
+) -> None:
+    """Put shard, offsets and sizes into the rows of the triplets that were formed."""
+    for row in rows:
+        if row["status"] != "ok":
+            continue
+        key = row["triplet_id"]
+        if layout == "faces":
+            names = {role: f"{row[role + '_id']}.{extension}" for role in _IMAGES}
+        else:
+            names = {role: f"{key}.{role}.{extension}" for role in _IMAGES} | {"json": f"{key}.json"}
+        row["shard"] = shard
+        for role, name in names.items():
+            if name not in members:
+                raise ValueError(f"triplet {key} has status ok, but {name} was not given")
+            row[f"{role}_offset"], row[f"{role}_size"] = members[name].offset, members[name].size
 
 
 def _write_manifests(
-    store: Store, shard: str, split: str, rows: Mapping[str, Sequence[Any]]
+    store: Store, shard: str, split: str, rows: Mapping[str, Sequence[Mapping[str, Any]]]
 ) -> tuple[dict[str, bytes], dict[str, int]]:
     """Write one part a manifest; the parts' bytes, and rows counted by manifest and status."""
     parts, counts = {}, Counter[str]()
     for name in MANIFESTS:
-        table = table_of(name, [{"split": split, **row_of(row)} for row in rows[name]])
+        table = table_of(name, [{"split": split, **row} for row in rows[name]])
         counts.update(f"{name}_{status}" for status in table.column("status").to_pylist())
         parts[name] = parquet_bytes(table)
         store.write(manifest_path(name, shard), parts[name])

@@ -89,10 +89,13 @@ def plan_triplets(identity_id: str, faces: Sequence[Face], config: PipelineConfi
 
 
 def possible_edits(face: Face, config: PipelineConfig) -> list[PlannedEdit]:
-    """Every edit that a plan may ask of this face, whoever its company is."""
+    """Every edit the plan can ask of a face, in the order of EDIT_GROUPS."""
     table = _EditTable(config)
-    wanted = dict.fromkeys(cell.edit for cell in _cells(config))
-    return [edit for name in wanted for edit in table.of(face.face_id, name)]
+    return [
+        edit
+        for name in dict.fromkeys(c.edit for c in _cells(config))
+        for edit in table.of(face.face_id, name)
+    ]
 
 
 def _total(photos: int, config: PipelineConfig) -> int:
