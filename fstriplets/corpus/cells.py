@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 __all__ = ["Columns", "consent_of", "parse_attributes", "parse_box", "parse_landmarks"]
 
 _BOX = ("x0", "y0", "x1", "y1")
+#: Cells that say there is no consent, which is more than saying nothing.
 _NO_CONSENT = frozenset(
-    ["false", "no", "none", "0", "n", "n/a", "na", "null", "nan", "unknown", "denied", "refused", "withdrawn", "revoked", "expired"]
+    {"false", "no", "none", "0", "n", "n/a", "na", "null", "nan", "unknown"}
+    | {"denied", "refused", "withdrawn", "revoked", "expired"}
 )
 
 

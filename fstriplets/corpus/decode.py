@@ -69,9 +69,10 @@ def _decode_cv2(data: bytes) -> np.ndarray | None:
     buffer = np.frombuffer(data, np.uint8)
     try:
         if _READ_RGB is not None:
-            return cv2.imdecode(buffer, _READ_RGB)
+            pixels: np.ndarray | None = cv2.imdecode(buffer, _READ_RGB)
+            return pixels
         pixels = cv2.imdecode(buffer, cv2.IMREAD_COLOR)
-        return None if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+        return None if pixels is None else pixels[..., ::-1]
     except cv2.error:
         return None
 
@@ -112,7 +113,8 @@ def _decode_pillow(data: bytes, header: Header, max_pixels: int) -> np.ndarray:
                 if header.format != "tiff" and getattr(image, "is_animated", False):
                     raise PhotoRejected("animated", f"an animated {header.format.upper()} is no photo")
                 image.load()
-                return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+                pixels: np.ndarray = np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+                return pixels
     except MemoryError:
         raise
     except UnidentifiedImageError:
@@ -168,7 +170,7 @@ def _profile_transform(profile: bytes, mode: str) -> Any:
 
 def _register_heif() -> None:
     try:
-        from pillow_heif import register_heif_opener
+        from pillow_heif import register_heif_opener  # type: ignore[import-not-found, unused-ignore]
     except ImportError:
         raise PhotoRejected(
             "heic_unsupported", "reading HEIC needs pillow-heif: pip install pillow-heif"

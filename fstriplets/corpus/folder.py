@@ -21,11 +21,16 @@ __all__ = ["PHOTO_SUFFIXES", "SIDECAR_SUFFIXES", "FolderCorpus", "is_sidecar"]
 
 #: Suffixes a photo usually has: to recognise a corpus, not to choose files.
 PHOTO_SUFFIXES = frozenset(
-    [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif", ".jp2", ".ppm", ".pgm"]
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+    | {".heic", ".heif", ".avif", ".jp2", ".ppm", ".pgm"}
 )
 #: Files that lie beside photos and are none.
 SIDECAR_SUFFIXES = frozenset(
-    [".txt", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml", ".md", ".html", ".htm", ".log", ".ini", ".db", ".npy", ".npz", ".pkl", ".mat", ".pts", ".pt", ".pth", ".h5", ".hdf5", ".xmp", ".aae", ".thm", ".sha256", ".md5", ".parquet", ".arrow", ".py", ".sh", ".pdf", ".lnk", ".url", ".tmp", ".part", ".tar", ".gz", ".tgz", ".zip", ".7z", ".rar"]
+    {".txt", ".md", ".html", ".htm", ".pdf", ".log", ".ini", ".db", ".lnk", ".url", ".tmp", ".part"}
+    | {".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml", ".parquet", ".arrow"}
+    | {".npy", ".npz", ".pkl", ".mat", ".pts", ".pt", ".pth", ".h5", ".hdf5"}
+    | {".xmp", ".aae", ".thm", ".sha256", ".md5", ".py", ".sh"}
+    | {".tar", ".gz", ".tgz", ".zip", ".7z", ".rar"}
 )
 _SIDECAR_NAMES = frozenset({"thumbs.db", "desktop.ini", "license", "licence", "readme", "makefile"})
 
@@ -102,9 +107,9 @@ class FolderCorpus:
             raise CorpusError(f"the corpus {self.root} does not exist any more") from None
         if loose and not people:
             raise CorpusError(
-                f"{self.root} holds {loose:,} photos but no folders: put each person's photos into a folder of"
-                f" their own ({Path(self.root).name}/PERSON/photo.jpg), or name the person of each photo in a"
-                f" table with the columns path, identity_id (csv or parquet) and give that as the corpus"
+                f"{self.root} holds {loose:,} photos but no folders: put each person's photos into a folder"
+                f" of their own ({Path(self.root).name}/PERSON/photo.jpg), or name each photo's person in"
+                f" a table with the columns path, identity_id (csv or parquet) and give that as the corpus"
             )
         if loose:
             self.ignored["photos outside the persons' folders"] += loose

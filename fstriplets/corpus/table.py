@@ -112,9 +112,7 @@ def _read_table(path: str) -> pa.Table:
             return csv.read_csv(
                 file,
                 parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-                convert_options=csv.ConvertOptions(
-                    column_types={name: pa.string() for name in _TEXT}, strings_can_be_null=True
-                ),
+                convert_options=csv.ConvertOptions(column_types={name: pa.string() for name in _TEXT}),
             )
     except (pa.ArrowException, UnicodeDecodeError) as error:
         raise CorpusError(f"{path} is no readable table: {error}") from error
