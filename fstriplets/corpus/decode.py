@@ -80,13 +80,13 @@ def _decode_cv2(data: bytes) -> np.ndarray | None:
 def _decode_deep(data: bytes) -> np.ndarray:
     """16-bit PNG or TIFF, which Pillow clips or refuses: scaled to 8 bits, transparency on white."""
     try:
-        deep = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        deep: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
         deep = None
     if deep is None:
         raise PhotoRejected("corrupt", "the 16-bit image cannot be decoded")
     if deep.dtype == np.uint16:
-        pixels = ((deep.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        pixels: np.ndarray = ((deep.astype(np.uint32) + 128) // 257).astype(np.uint8)
     elif deep.dtype == np.uint8:
         pixels = deep
     else:

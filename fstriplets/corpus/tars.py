@@ -93,10 +93,10 @@ def _headers(url: str, file: IO[bytes]) -> Iterator[tarfile.TarInfo]:
     try:
         with tarfile.open(fileobj=file, mode="r:") as tar:
             while (info := tar.next()) is not None:
-                tar.members.clear()  # or it keeps every header
+                tar.members.clear()  # type: ignore[attr-defined]  # or it keeps every header
                 _make_utf8(info)
                 yield info
-            end = tar.offset  # type: ignore[attr-defined]
+            end = tar.offset
             file.seek(end)
             block = file.read(512)
     except tarfile.TarError as error:
@@ -145,6 +145,7 @@ def open_tar(url: str) -> Iterator[IO[bytes]]:
     packed = url.lower().endswith((".gz", ".tgz"))
     if packed and url in _unpacked:
         _unpacked.move_to_end(url)
+        _unpacked[url].seek(0)
         yield _unpacked[url]
         return
     if "://" in url:
@@ -161,6 +162,7 @@ def open_tar(url: str) -> Iterator[IO[bytes]]:
     _unpacked[url] = unpacked
     while len(_unpacked) > _UNPACKED:
         _unpacked.popitem(last=False)[1].close()
+    unpacked.seek(0)
     yield unpacked
 
 
