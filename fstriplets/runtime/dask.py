@@ -7,8 +7,9 @@ against the one task that had started, and all others go back into the queue unb
 told to hand every loss to the driver at once (`allowed-failures: 0`); on a foreign one, whose setting is not
 ours, a second start of the same task tells the same.
 
-Results are waited for in the client's event loop and handed over through a queue, because the driver
-also has to wake for hung tasks, lost workers and Ctrl-C.
+Answers come back the same way as the marks, as an event through the scheduler, and not as Dask's results:
+those stay in the worker's memory until the driver fetches them, so a worker's next task could take finished
+work down with it. A Dask future here ends without value; it only brings Dask's own errors.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import contextlib
 import itertools
 import logging
 import os
+import pickle
 import queue
 import shutil
 import signal
@@ -44,7 +46,7 @@ from fstriplets.config import RuntimeConfig
 from fstriplets.errors import ClusterError, MissingDependency
 from fstriplets.runtime.base import Outcome, Task, WorkerDied, default_workers
 from fstriplets.runtime.gpus import visible_gpus
-from fstriplets.runtime.worker import Answer, answer, configure, forget
+from fstriplets.runtime.worker import Answer, answer, configure, forget, pickled
 
 __all__ = ["DaskEngine"]
 
@@ -68,13 +70,16 @@ class _Setup(WorkerPlugin):  # type: ignore[misc]
         forget(self.run)
 
 
-def _run(run: str, topic: str, key: str, function: Callable[[Any], Any], payload: Any) -> Answer:
-    """The task at the worker: mark the start, then work."""
+def _run(run: str, topic: str, key: str, function: Callable[[Any], Any], payload: Any) -> None:
+    """The task at the worker: mark the start, work, send the answer."""
     worker = get_worker()
-    # Waits for the scheduler (1 ms), so that the mark is there whatever the function does to the process.
-    mark = {"key": key, "worker": worker.address, "pid": os.getpid()}
-    sync(worker.loop, worker.scheduler.log_event, topic=topic, msg=mark)
-    return answer(run, function, payload)
+
+    def tell(**message: Any) -> None:
+        # Waits for the scheduler (1 ms): once it returns, nothing that happens to this process matters.
+        sync(worker.loop, worker.scheduler.log_event, topic=topic, msg={"key": key, **message})
+
+    tell(worker=worker.address, pid=os.getpid())
+    tell(answer=pickled(answer(run, function, payload)))
 
 
 def _introduce(dask_worker: Any) -> dict[str, Any]:
@@ -331,14 +336,14 @@ class _Map:
         self._waiting = iter(tasks)
         self._id = uuid.uuid4().hex
         self._count = itertools.count()
-        self._inbox: queue.SimpleQueue[tuple[_Flight, str, Any]] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[tuple[str, Answer | BaseException]] = queue.SimpleQueue()
         self._closed = False
         self.flights: dict[str, _Flight] = {}
 
     def outcomes(self) -> Iterator[Outcome]:
         """The loop: fill the window, wait for something to happen, hand it on."""
         client = self._engine.client
-        client.subscribe_topic(f"fstriplets-{self._id}", self._started)
+        client.subscribe_topic(f"fstriplets-{self._id}", self._told)
         quiet_since = time.monotonic()
         while self._fill():
             try:
@@ -396,31 +401,35 @@ class _Map:
             resources=self._engine.resources,
             pure=False,
         )
-        client.loop.add_callback(self._follow, flight, flight.key, flight.future)
+        client.loop.add_callback(self._follow, flight.key, flight.future)
 
-    async def _follow(self, flight: _Flight, key: str, future: Future) -> None:
-        """In the client's event loop: wait for a task's end."""
-        answer: Any
+    async def _follow(self, key: str, future: Future) -> None:
+        """In the client's event loop: wait for Dask's own errors."""
         try:
-            answer = await future
+            await future
         except BaseException as error:  # CancelledError too; the driver's thread judges
-            answer = error
-        self._inbox.put((flight, key, answer))
+            self._inbox.put((key, error))
 
-    def _started(self, event: tuple[float, dict[str, Any]]) -> None:
-        """In the client's event loop: a task's mark arrived. A second one means the first start died."""
-        mark = event[1]
-        flight = self.flights.get(mark["key"])
-        if flight is not None:
-            flight.deaths += flight.place is not None
-            flight.place, flight.since = (mark["worker"], mark["pid"]), time.monotonic()
-            flight.killed = None
+    def _told(self, event: tuple[float, dict[str, Any]]) -> None:
+        """In the client's event loop: a task has started or answered."""
+        message = event[1]
+        flight = self.flights.get(message["key"])
+        if flight is None:
+            return
+        if "answer" in message:
+            flight.place = None
+            self._inbox.put((flight.key, _unpickled(message["answer"])))
+            return
+        if flight.place is not None:  # started before and never answered: that start died
+            flight.deaths += 1
+        flight.place, flight.since = (message["worker"], message["pid"]), time.monotonic()
+        flight.killed = None
 
-    def _settle(self, flight: _Flight, key: str, answer: Any) -> Outcome | None:
+    def _settle(self, key: str, answer: Answer | BaseException) -> Outcome | None:
         """Judge a task that ended; None when it goes back into the queue."""
-        if self.flights.get(key) is not flight:
-            return None  # given up already
-        del self.flights[key]
+        flight = self.flights.pop(key, None)
+        if flight is None:
+            return None  # given up, or answered and then lost with its worker: no matter
         flight.future.release()
         if isinstance(answer, Answer):
             return Outcome(flight.task, answer.value, answer.raised(), flight.deaths)
@@ -459,6 +468,14 @@ class _Map:
                 outcome = _died(flight)
             if outcome is not None:
                 yield outcome
+
+
+def _unpickled(data: bytes) -> Answer:
+    try:
+        answer: Answer = pickle.loads(data)
+    except Exception as error:
+        return Answer(None, error)
+    return answer
 
 
 def _died(flight: _Flight) -> Outcome:

@@ -18,7 +18,7 @@ from typing import Any
 
 from fstriplets.errors import FstripletsError
 
-__all__ = ["Answer", "answer", "configure", "forget"]
+__all__ = ["Answer", "answer", "configure", "forget", "pickled"]
 
 _lock = threading.Lock()
 _warm: dict[str, Callable[[], None]] = {}
@@ -77,6 +77,14 @@ def answer(run: str, function: Callable[[Any], Any], payload: Any) -> Answer:
         return Answer(function(payload))
     except BaseException as error:
         return Answer(None, _portable(error), traceback.format_exc())
+
+
+def pickled(made: Answer) -> bytes:
+    """An answer as bytes; one with a value that cannot be pickled becomes an error that says so."""
+    try:
+        return pickle.dumps(made)
+    except Exception as error:
+        return pickle.dumps(Answer(None, FstripletsError(f"the task's value cannot be pickled: {error}")))
 
 
 def _prepare(run: str) -> None:
