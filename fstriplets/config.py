@@ -190,6 +190,11 @@ class PipelineConfig(_Section):
 
     runtime: RuntimeConfig = RuntimeConfig()
 
+    @field_validator("editor", mode="before")
+    @classmethod
+    def _null_editor(cls, editor: Any) -> Any:
+        return "null" if editor is None else editor  # YAML reads a bare null as nothing
+
     @field_validator("kinds")
     @classmethod
     def _known_kinds(cls, kinds: dict[str, float]) -> dict[str, float]:

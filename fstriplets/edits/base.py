@@ -6,12 +6,14 @@ add theirs through the entry-point group `fstriplets.editors`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from fstriplets.errors import PhotoRejected
 
 __all__ = ["EDIT_GROUPS", "EditResult", "Editor", "WeightsRecord"]
 
@@ -35,10 +37,13 @@ class EditResult:
         images: [B, 3, H, W] float32 in [-1, 1].
         mask: [B, 1, H, W] float32 in [0, 1]: where the editor allowed itself to change pixels;
             everything outside must be the input's own pixels.
+        rejected: batch index -> why the editor turned that face down (no hair found, …); its image
+            and mask are ignored and the edit becomes a row with that reason.
     """
 
     images: Tensor
     mask: Tensor
+    rejected: Mapping[int, PhotoRejected] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,7 @@ class Editor(Protocol):
         needs: keyword arguments it wants beside the four of `edit`: any of `landmarks`
             ([B, 68, 2] float32 crop pixels) and `poses` ([B, 3] yaw, pitch, roll in degrees).
             Optional: a missing attribute means none.
+        gated: whether the accept gates judge its edits. Optional: a missing attribute means yes.
     """
 
     name: str

@@ -1,0 +1,102 @@
+"""The `warp` editor: landmark-driven edits without weights, the baseline every GAN must beat.
+
+Each edit is a file of its own: it looks at a Portrait and paints on a Canvas. What it does not paint
+stays the photo's own pixels, bit for bit. Strength scales geometry and opacity alike, so that edits
+grow continuously from nothing; the seed draws style (frames, hair colour, where the wrinkles are).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from fstriplets.edits.base import EditResult, WeightsRecord
+from fstriplets.edits.warp.chubbiness import chubbiness
+from fstriplets.edits.warp.eyewear import glasses, sunglasses
+from fstriplets.edits.warp.portrait import Canvas, Portrait
+from fstriplets.errors import PhotoRejected
+
+__all__ = ["WarpEditor"]
+
+_EDITS: dict[str, Callable[[Portrait, Canvas, float, np.random.Generator], None]] = {
+    "chubbiness": chubbiness,
+    "glasses": glasses,
+    "sunglasses": sunglasses,
+}
+
+
+class WarpEditor:
+    """Weight-free edits from 68 landmarks."""
+
+    name = "warp"
+    edits = frozenset(_EDITS)
+    fingerprint = "warp-1"
+    weights: Sequence[WeightsRecord] = ()
+    needs = ("landmarks",)
+
+    def edit(
+        self,
+        faces: torch.Tensor,
+        edit: str,
+        strength: torch.Tensor,
+        seeds: torch.Tensor,
+        *,
+        landmarks: torch.Tensor,
+    ) -> EditResult:
+        """Edit a batch.
+
+        Args:
+            faces: [B, 3, H, W] float32 in [-1, 1].
+            edit: one of `edits`.
+            strength: [B] in 0..1.
+            seeds: [B] int64.
+            landmarks: [B, 68, 2] crop pixels.
+        """
+        images = faces.clone()
+        mask = faces.new_zeros(faces.shape[0], 1, *faces.shape[2:])
+        rejected: dict[int, PhotoRejected] = {}
+        for i in range(faces.shape[0]):
+            power = float(strength[i])
+            if power <= 0:
+                continue
+            try:
+                picture, where = edit_one(
+                    faces[i].permute(1, 2, 0).cpu().numpy() * 0.5 + 0.5,
+                    landmarks[i].cpu().numpy(),
+                    edit,
+                    power,
+                    int(seeds[i]),
+                )
+            except PhotoRejected as no:
+                rejected[i] = no
+                continue
+            painted = torch.from_numpy(where > 0).to(faces.device)
+            new = torch.from_numpy(picture).permute(2, 0, 1).to(faces.device) * 2 - 1
+            images[i] = torch.where(painted, new, faces[i])
+            mask[i, 0] = torch.from_numpy(where)
+        return EditResult(images, mask, rejected)
+
+
+def edit_one(
+    image: np.ndarray, landmarks: np.ndarray, edit: str, strength: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Edit one face.
+
+    Args:
+        image: float32 [H, W, 3] RGB in 0..1.
+        landmarks: [68, 2] pixels.
+        edit: key of the editor's edits.
+        strength: 0..1.
+        seed: draws the style.
+
+    Returns:
+        The edited picture in 0..1, and the mask [H, W] of what was painted.
+
+    Raises:
+        PhotoRejected: the edit needs what the face does not show (`no_hair`).
+    """
+    canvas = Canvas(image)
+    _EDITS[edit](Portrait(image, landmarks), canvas, strength, np.random.default_rng(seed))
+    return np.clip(canvas.image, 0, 1), canvas.mask
