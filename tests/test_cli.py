@@ -43,7 +43,8 @@ def _raise(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 def test_options_become_the_config(calls: list[dict[str, Any]]) -> None:
     line = (
         "build photos --corpus people:odd#.csv --output out --workers 0 --scheduler tcp://h:1 --gpu"
-        " --set image_size=128 --set edits.aging.strength=[0.3,0.6] --limit 4 --dry-run --verify --retry-failed"
+        " --set image_size=128 --set edits.aging.strength=[0.3,0.6] --limit 4 --dry-run --verify"
+        " --retry-failed"
     )
     assert run(line.split()) == 0
     (call,) = calls
