@@ -53,6 +53,7 @@ class QualityConfig(_Section):
         0.0, ge=0, description="faces/quality.py's measure, 0 switches it off"
     )
     brightness: tuple[float, float] = Field((25.0, 235.0), description="mean luma of the face, 0..255")
+    max_outside: Unit = Field(0.35, description="share of the crop outside the photo (mirrored there)")
     max_yaw: float = Field(60.0, gt=0, le=180, description="degrees to either side")
     max_pitch: float = Field(45.0, gt=0, le=180, description="degrees up or down")
 
