@@ -20,6 +20,7 @@ from fstriplets.corpus import decode_photo
 from fstriplets.errors import FstripletsError, PhotoRejected
 from fstriplets.records import AlignedFace, Edit, Face, Photo, PlannedEdit, Triplet
 from fstriplets.shards import Sample, write_shard
+from fstriplets.shards.writer import EncodedFace
 from fstriplets.triplets import form_triplet, plan_triplets, possible_edits
 
 __all__ = ["BucketResult", "BucketTask", "build_bucket"]
@@ -65,9 +66,9 @@ class _Work:
     photos: list[dict[str, Any]] = field(default_factory=list)  #: manifest rows, filled in as they go
     faces: list[Face] = field(default_factory=list)
     edits: list[Edit] = field(default_factory=list)
-    samples: list[Sample] = field(default_factory=list)
-    unformed: list[Triplet] = field(default_factory=list)  #: their edit was rejected or failed
-    images: dict[str, bytes] = field(default_factory=dict)  #: encoded, by face or edit id
+    triplets: list[Triplet] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)  #: `layout: triplets`
+    encoded: list[EncodedFace] = field(default_factory=list)  #: `layout: faces`
     seconds: Counter[str] = field(default_factory=Counter)
     streak: int = 0
 
@@ -99,12 +100,10 @@ def build_bucket(task: BucketTask) -> BucketResult:
             job.store,
             task.shard,
             task.split,
-            work.samples,
-            {"photos": work.photos, "faces": work.faces, "edits": work.edits, "triplets": work.unformed},
+            work.encoded if job.config.layout == "faces" else work.samples,
+            {"photos": work.photos, "faces": work.faces, "edits": work.edits, "triplets": work.triplets},
             task.plan_hash,
-            extension=job.codec.extension,
-            layout=job.config.layout,
-            images=work.images,
+            job.codec.extension,
         )
     return _result(task, work, stats.bytes)
 
@@ -113,19 +112,27 @@ def _build_person(job: Job, work: _Work, identity_id: str, photos: list[Photo]) 
     faces = {face.face.face_id: face for face in make_faces(job, work, photos)}
     with work.timed("plan"):
         planned = plan_triplets(identity_id, [face.face for face in faces.values()], job.config)
-    edits = make_edits(job, work, faces, dict.fromkeys(plan.edit for plan in planned))
+    images: dict[str, bytes] = {}
+    edits = make_edits(job, work, faces, dict.fromkeys(plan.edit for plan in planned), images)
     with work.timed("encode"):
         for face_id in dict.fromkeys(id_ for plan in planned for id_ in (plan.first, plan.second)):
-            work.images[face_id] = job.codec.encode(faces[face_id].pixels)
+            images[face_id] = job.codec.encode(faces[face_id].pixels)
     photo_of = {photo.photo_id: photo for photo in photos}
     for plan in planned:
         first, second = (photo_of[faces[face_id].face.photo_id] for face_id in (plan.first, plan.second))
         triplet = form_triplet(plan, edits[plan.edit], first, second)
+        work.triplets.append(triplet)
         if triplet.status == "ok":
             members = (triplet.source_id, triplet.target_id, triplet.result_id)
-            work.samples.append(Sample(triplet, *(work.images[member] for member in members)))
-        else:
-            work.unformed.append(triplet)
+            work.samples.append(Sample(triplet, *(images[member] for member in members)))
+    origin = {edit.edit_id: edit for edit in edits.values()}
+    work.encoded += [_encoded(identity_id, key, image, origin.get(key)) for key, image in images.items()]
+
+
+def _encoded(identity_id: str, key: str, image: bytes, edit: Edit | None) -> EncodedFace:
+    if edit is None:
+        return EncodedFace(key, identity_id, key, "", 0.0, image)
+    return EncodedFace(key, identity_id, edit.face_id, edit.edit, edit.strength, image)
 
 
 def _probe(job: Job, work: _Work, photos: list[Photo]) -> None:
@@ -133,20 +140,24 @@ def _probe(job: Job, work: _Work, photos: list[Photo]) -> None:
     for photo in photos:
         candidates = _candidates(job, work, photo, job.photo_row(photo), {})
         faces = {face.face.face_id: face for face in candidates}
-        make_edits(job, work, faces, [e for f in candidates for e in possible_edits(f.face, job.config)])
+        make_edits(job, work, faces, [e for f in candidates for e in possible_edits(f.face, job.config)], {})
 
 
 def make_edits(
-    job: Job, work: _Work, faces: dict[str, AlignedFace], planned: Iterable[PlannedEdit]
+    job: Job,
+    work: _Work,
+    faces: dict[str, AlignedFace],
+    planned: Iterable[PlannedEdit],
+    images: dict[str, bytes],
 ) -> dict[PlannedEdit, Edit]:
-    """Make and judge each planned edit once; the pictures of accepted ones are encoded."""
+    """Make and judge each planned edit once; the pictures of accepted ones are encoded into `images`."""
     edits: dict[PlannedEdit, Edit] = {}
     start, editing, encoding = time.perf_counter(), job.edits.seconds, work.seconds["encode"]
     for plan, edit, pixels in job.edits.run(faces, planned):
         edits[plan] = edit
         if pixels is not None:
             with work.timed("encode"):
-                work.images[edit.edit_id] = job.codec.encode(pixels)
+                images[edit.edit_id] = job.codec.encode(pixels)
     editing = job.edits.seconds - editing
     work.seconds["editors"] += editing
     work.seconds["accept"] += time.perf_counter() - start - editing - work.seconds["encode"] + encoding
@@ -229,14 +240,13 @@ def _result(task: BucketTask, work: _Work, size: int) -> BucketResult:
     counts: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     outcomes = [("photos", row["status"], row["reason"]) for row in work.photos]
-    for manifest, records in (("faces", work.faces), ("edits", work.edits), ("triplets", work.unformed)):
+    for manifest, records in (("faces", work.faces), ("edits", work.edits), ("triplets", work.triplets)):
         outcomes += [(manifest, record.status, record.reason) for record in records]
-    outcomes += [("triplets", "ok", "")] * len(work.samples)
     for manifest, status, reason in outcomes:
         counts[f"{manifest}.{status}"] += 1
         if reason:
             reasons[f"{manifest}.{reason}"] += 1
-    kinds = Counter(sample.triplet.kind for sample in work.samples)
+    kinds = Counter(triplet.kind for triplet in work.triplets if triplet.status == "ok")
     return BucketResult(
         task.shard, task.split, dict(counts), dict(reasons), dict(kinds), size, dict(work.seconds)
     )

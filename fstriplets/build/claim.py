@@ -25,14 +25,14 @@ def claim(store: Store, config: PipelineConfig, *, overwrite: bool, resume: bool
             neither `resume` nor `overwrite` is wanted.
     """
     run = read_run(store)
-    if run is None and (strangers := [name for name in store.entries() if name not in OURS]):
+    if run is None and (strangers := [name for name in store.listdir("") if name not in OURS]):
         raise OutputError(
             f"{store.url} is not empty and no fstriplets dataset (it holds {strangers[0]});"
             " choose another --output"
         )
     if run is not None and overwrite:
         for name in (RUN, *(name for name in OURS if name != RUN)):
-            store.remove_tree(name)
+            store.remove(name)
         run = None
     if run is not None:
         if not resume:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import Any
 
 from fstriplets.build.bucket import BucketResult, BucketTask, build_bucket
 from fstriplets.build.claim import check_places, claim, lock_stages
@@ -78,7 +77,7 @@ def build(
         generations = plan_corpus(store, identities, config)
         tasks = list(_open_tasks(store, config, generations, stages, tally, retry_failed, verify))
         tell(tally.progress("build"))
-        quarantined = _run(engine, store, tasks, tally, tell)
+        quarantined = _run(engine, store, tasks, config.runtime.bucket_timeout, tally, tell)
     tell(tally.progress("finish"))
     return finish(store, config, generations, tally, quarantined)
 
@@ -129,7 +128,12 @@ def _open_tasks(
 
 
 def _run(
-    engine: Engine, store: Store, tasks: Iterable[BucketTask], tally: Tally, tell: OnProgress
+    engine: Engine,
+    store: Store,
+    tasks: Iterable[BucketTask],
+    timeout: float,
+    tally: Tally,
+    tell: OnProgress,
 ) -> list[str]:
     """Build the buckets; take those apart on which workers keep dying. Returns quarantined photos."""
     deadly: list[BucketTask] = []
@@ -142,7 +146,7 @@ def _run(
             tell(tally.progress("build"))
     quarantined: list[str] = []
     for task in deadly:
-        poison = _isolate(engine, store, task)
+        poison = _isolate(engine, store, task, timeout)
         quarantined += poison
         tell(tally.progress("build", f"{task.shard}: quarantined {len(poison)} photos"))
         retry = Task(task.shard, replace(task, skip=tuple(poison)))
@@ -152,7 +156,7 @@ def _run(
     return quarantined
 
 
-def _isolate(engine: Engine, store: Store, task: BucketTask) -> list[str]:
+def _isolate(engine: Engine, store: Store, task: BucketTask, timeout: float) -> list[str]:
     """The photos of a bucket on which a worker dies or hangs, found by halving."""
     photos = [
         photo.photo_id
@@ -161,10 +165,10 @@ def _isolate(engine: Engine, store: Store, task: BucketTask) -> list[str]:
         if photo.status == "ok"
     ]
 
-    def probe(ids: list[str]) -> Task:
-        return Task(f"{task.shard}-probe-{ids[0]}-{len(ids)}", replace(task, only=tuple(ids)))
+    def probe(ids: Sequence[str]) -> Task:
+        return Task(f"{task.shard}-probe", replace(task, only=tuple(ids)))
 
-    return find_poison(engine, build_bucket, probe, photos)
+    return find_poison(engine, build_bucket, probe, photos, timeout=timeout)
 
 
 def _value(outcome: Outcome) -> BucketResult:

@@ -12,13 +12,13 @@ import fstriplets
 from fstriplets.build.plan import read_generation
 from fstriplets.config import PipelineConfig
 from fstriplets.corpus import Corpus, open_corpus
-from fstriplets.edits import EditStage
-from fstriplets.faces import FaceStage
 from fstriplets.records import Photo
 from fstriplets.shards import ImageCodec, Store
 
 if TYPE_CHECKING:
     from fstriplets.build.bucket import BucketTask
+    from fstriplets.edits import EditStage
+    from fstriplets.faces import FaceStage
 
 __all__ = ["Description", "Job", "describe", "open_job", "stages_of", "warm"]
 
@@ -93,6 +93,9 @@ def warm(config_json: str) -> None:
 @lru_cache(maxsize=2)
 def stages_of(config_json: str) -> tuple[FaceStage, EditStage]:
     """The two stages that hold models, loaded once per process."""
+    from fstriplets.edits import EditStage  # torch: workers load it, the driver never does
+    from fstriplets.faces import FaceStage
+
     config = PipelineConfig.model_validate_json(config_json)
     faces = FaceStage(config)
     return faces, EditStage(config, faces.embed)
