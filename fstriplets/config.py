@@ -49,9 +49,7 @@ class QualityConfig(_Section):
 
     min_face: int = Field(48, ge=1, description="shorter side of the face box, photo pixels")
     min_score: Unit = Field(0.5, description="detector confidence")
-    min_sharpness: float = Field(
-        0.0, ge=0, description="faces/quality.py's measure, 0 switches it off"
-    )
+    min_sharpness: float = Field(0.0, ge=0, description="faces/quality.py's measure, 0 switches it off")
     brightness: tuple[float, float] = Field((25.0, 235.0), description="mean luma of the face, 0..255")
     max_outside: Unit = Field(0.35, description="share of the crop outside the photo (mirrored there)")
     max_yaw: float = Field(60.0, gt=0, le=180, description="degrees to either side")
@@ -282,11 +280,25 @@ def load_config(path: str | Path | None = None, overrides: list[str] | None = No
             raise ConfigError(f"{path} must be a YAML mapping of keys to values")
     for item in overrides or []:
         _override(data, item)
+    _follow_edits(data, overrides or [])
     try:
         return PipelineConfig.model_validate(data)
     except ValidationError as error:
         where = str(path) if path is not None else "config"
         raise ConfigError("\n".join(_describe(where, e) for e in error.errors())) from error
+
+
+def _follow_edits(data: dict[str, Any], overrides: list[str]) -> None:
+    """Where overrides change the edits and not the kinds, drop the recipe's kinds that lost their edits."""
+    changed = {item.partition("=")[0].split(".")[0] for item in overrides}
+    edits, kinds = data.get("edits"), data.get("kinds")
+    if "edits" not in changed or "kinds" in changed or not isinstance(kinds, dict):
+        return
+    if isinstance(edits, dict):
+        edits = [n for n, e in edits.items() if not (isinstance(e, dict) and e.get("ratio") == 0)]
+    if isinstance(edits, list):
+        groups = {EDIT_GROUPS.get(str(name)) for name in edits}
+        data["kinds"] = {k: r for k, r in kinds.items() if k not in KINDS or KINDS[k].group in groups}
 
 
 def _override(data: dict[str, Any], item: str) -> None:

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from fstriplets.config import EditConfig, PipelineConfig, load_config
 from fstriplets.errors import ConfigError
 from fstriplets.resources import recipe, recipes
+from fstriplets.triplets.kinds import KINDS
 
 
 @pytest.mark.parametrize("name", recipes())
@@ -59,3 +60,22 @@ def test_a_file_beside_you_wins_over_a_shipped_name(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     Path("photos").write_text("image_size: 128\n", encoding="utf-8")
     assert load_config("photos").image_size == 128
+
+
+@pytest.mark.parametrize("change", ["edits=[aging]", "edits={aging: {strength: 0.5}}"])
+def test_edits_changed_on_the_command_line_take_their_kinds_along(change: str) -> None:
+    config = load_config("photos", [change])
+    assert set(config.active_kinds()) == {"pair_identity", "identity_target", "identity_source"}
+
+
+def test_one_edit_switched_off_leaves_the_kinds_of_the_others() -> None:
+    assert set(load_config("photos", ["edits.grin.ratio=0"]).active_kinds()) == set(KINDS)
+
+
+def test_kinds_asked_for_without_their_edits_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="attribute_target"):
+        load_config("photos", ["edits=[aging]", "kinds.attribute_target=2"])
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("edits: [aging]\nkinds: {attribute_target: 1}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="attribute_target"):
+        load_config(recipe)
