@@ -1,20 +1,23 @@
 """From a photo's bytes to upright 8-bit sRGB pixels, or to the reason why not.
 
 The header is read first (headers.py), so that a decompression bomb is turned down before anything is
-allocated. Plain 8-bit JPEG, nearly every photo there is, goes straight to OpenCV; all else through
-Pillow, restricted to the formats of photos. cv2 and Pillow accept files with a lost or zero-filled end
-and paint the rest grey; here every container must be complete (headers.py: end markers, checksums).
+allocated. OpenCV and Pillow accept a JPEG whose data is zero-filled or cut and paint the rest grey or
+garbled; libjpeg knows, but only warns. simplejpeg's strict mode makes those warnings errors, so JPEG,
+nearly every photo there is, goes through it. All else goes through Pillow, restricted to the formats of
+photos, after headers.py has found the file complete (end markers, checksums).
 """
 
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from functools import lru_cache
 from typing import Any
 
 import cv2
 import numpy as np
+import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fstriplets.corpus.base import DecodedPhoto
@@ -23,8 +26,13 @@ from fstriplets.errors import PhotoRejected
 
 __all__ = ["decode_photo"]
 
-#: IMREAD_COLOR_RGB came with OpenCV 4.10; before it, BGR is swapped afterwards.
-_READ_RGB = getattr(cv2, "IMREAD_COLOR_RGB", None)
+#: libjpeg's warnings that say nothing about the picture: oddities of headers, and the byte or two with
+#: which some cameras pad the data.
+_HARMLESS = re.compile(
+    r"unknown adobe color transform|bad icc marker|unknown jfif revision|invalid sos parameters"
+    r"|data: [12] extraneous bytes before marker 0xd9",
+    re.IGNORECASE,
+)
 
 
 def decode_photo(data: bytes, max_pixels: int) -> DecodedPhoto:
@@ -39,8 +47,8 @@ def decode_photo(data: bytes, max_pixels: int) -> DecodedPhoto:
         converted, transparency laid on white.
 
     Raises:
-        PhotoRejected: reason `empty`, `not_an_image`, `unsupported`, `huge`, `tiny`, `truncated`,
-            `animated`, `heic_unsupported` or `corrupt`.
+        PhotoRejected: reason `empty`, `not_an_image`, `unsupported`, `huge`, `truncated`, `corrupt`,
+            `animated` or `heic_unsupported`.
     """
     header = read_header(data)
     if header.width and header.height:
@@ -48,10 +56,8 @@ def decode_photo(data: bytes, max_pixels: int) -> DecodedPhoto:
     if header.animated:
         raise PhotoRejected("animated", f"an animated {header.format.upper()} is no photo")
     header.check_complete(data)
-    if header.format == "jpeg" and header.plain:
-        pixels = _decode_cv2(data)
-        if pixels is None:
-            raise PhotoRejected("corrupt", "the JPEG data cannot be decoded")
+    if header.format == "jpeg":
+        pixels = _decode_jpeg(data, header)
     elif header.bits == 16 and header.format in ("png", "tiff"):
         pixels = _decode_deep(data)
     else:
@@ -64,17 +70,49 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         raise PhotoRejected("huge", f"{width} x {height} pixels are more than max_pixels ({max_pixels:,})")
 
 
-def _decode_cv2(data: bytes) -> np.ndarray | None:
-    """JPEG to RGB, turned upright by OpenCV; None if it cannot."""
-    buffer = np.frombuffer(data, np.uint8)
+def _decode_jpeg(data: bytes, header: Header) -> np.ndarray:
+    """8-bit grey, YCbCr, RGB or CMYK JPEG to upright sRGB."""
+    if header.components == 4:
+        _strict_jpeg(data, "CMYK")  # Pillow knows Adobe's inverted CMYK, but not whether the data is whole
+        return _decode_pillow(data, header, header.width * header.height)
+    pixels = _strict_jpeg(data, "RGB")
+    if header.profile:
+        transform = _profile_transform(header.profile, "RGB")
+        if transform is not None:
+            pixels = np.asarray(transform.apply(Image.fromarray(pixels)))
+    return _turn_upright(pixels, header.orientation)
+
+
+def _strict_jpeg(data: bytes, colorspace: str) -> np.ndarray:
+    """Decode; what libjpeg only warns of, but for harmless oddities, is PhotoRejected."""
     try:
-        if _READ_RGB is not None:
-            pixels: np.ndarray | None = cv2.imdecode(buffer, _READ_RGB)
-            return pixels
-        pixels = cv2.imdecode(buffer, cv2.IMREAD_COLOR)
-        return None if pixels is None else pixels[..., ::-1]
-    except cv2.error:
-        return None
+        pixels: np.ndarray = simplejpeg.decode_jpeg(data, colorspace, strict=True)
+        return pixels
+    except ValueError as error:
+        message = str(error)
+    if not _HARMLESS.search(message):
+        reason = "truncated" if "premature" in message.lower() else "corrupt"
+        raise PhotoRejected(reason, f"the JPEG's picture data is damaged: {message}")
+    try:
+        pixels = simplejpeg.decode_jpeg(data, colorspace, strict=False)
+        return pixels
+    except ValueError as error:
+        raise PhotoRejected("corrupt", f"the JPEG cannot be decoded: {error}") from error
+
+
+def _turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Undo an EXIF orientation (TIFF 6.0, tag 274): where row 0 and column 0 of the file belong."""
+    if orientation in (2, 3):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4):
+        pixels = pixels[::-1]
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.transpose(1, 0, 2)
+        if orientation in (6, 7):
+            pixels = pixels[:, ::-1]
+        if orientation in (7, 8):
+            pixels = pixels[::-1]
+    return pixels
 
 
 def _decode_deep(data: bytes) -> np.ndarray:
@@ -101,7 +139,7 @@ def _decode_deep(data: bytes) -> np.ndarray:
 
 
 def _decode_pillow(data: bytes, header: Header, max_pixels: int) -> np.ndarray:
-    """Everything but plain JPEG."""
+    """Everything but JPEG of fewer than four colours, and deep PNG and TIFF."""
     if header.format == "heic":
         _register_heif()
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # our own limit holds
@@ -147,10 +185,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if profile and image.mode in ("RGB", "CMYK", "L"):
         transform = _profile_transform(profile, image.mode)
         if transform is not None:
-            from PIL import ImageCms
-
-            converted = ImageCms.applyTransform(image, transform)
-            return image.convert("RGB") if converted is None else converted
+            converted: Image.Image = transform.apply(image)
+            return converted
     return image.convert("RGB")
 
 
@@ -170,7 +206,7 @@ def _profile_transform(profile: bytes, mode: str) -> Any:
 
 def _register_heif() -> None:
     try:
-        from pillow_heif import register_heif_opener  # type: ignore[import-not-found, unused-ignore]
+        from pillow_heif import register_heif_opener
     except ImportError:
         raise PhotoRejected(
             "heic_unsupported", "reading HEIC needs pillow-heif: pip install pillow-heif"

@@ -1,7 +1,7 @@
 """Photo headers read by hand: size, depth, animation, completeness; nothing is allocated.
 
-Pillow's own `open` allocates the canvas of WebP and AVIF, and neither Pillow nor OpenCV notices a JPEG
-whose end is missing or zero-filled. JPEG (ITU T.81), PNG (W3C), GIF89a and WebP (RFC 9649) are parsed here;
+Pillow's own `open` allocates the canvas of WebP and AVIF, and neither Pillow nor OpenCV minds a file
+whose end is zero-filled. JPEG (ITU T.81), PNG (W3C), GIF89a and WebP (RFC 9649) are parsed here;
 of the rest only the kind is told, and Pillow's `open` reads their size without decoding.
 """
 
@@ -27,7 +27,9 @@ class Header:
         format: `jpeg`, `png`, `gif`, `webp`, `bmp`, `tiff`, `jp2`, `avif`, `heic`, `ppm`.
         pillow: Pillow's name of the format.
         width, height: pixels, 0 if the kind's header is left to Pillow.
-        plain: an 8-bit grey or YCbCr JPEG without a colour profile: OpenCV decodes it right.
+        components: colours of a JPEG: 1 grey, 3 YCbCr or RGB, 4 CMYK.
+        orientation: EXIF code 1..8 of a JPEG.
+        profile: ICC profile of a JPEG.
         start: offset of the compressed data, where a completeness check begins.
     """
 
@@ -37,7 +39,9 @@ class Header:
     height: int = 0
     bits: int = 8
     animated: bool = False
-    plain: bool = False
+    components: int = 0
+    orientation: int = 1
+    profile: bytes = b""
     start: int = 0
 
     def check_complete(self, data: bytes) -> None:
@@ -74,7 +78,7 @@ def read_header(data: bytes) -> Header:
     if data[:2] == b"BM":
         return Header("bmp", "BMP")
     if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return Header("tiff", "TIFF", bits=_tiff_bits(data))
+        return Header("tiff", "TIFF", bits=_tiff_tag(data, 258) or 8)
     if data[:12] == b"\0\0\0\x0cjP  \r\n\x87\n" or data[:4] == b"\xff\x4f\xff\x51":
         return Header("jp2", "JPEG2000")
     if data[4:8] == b"ftyp":
@@ -97,11 +101,10 @@ def _truncated(message: str) -> PhotoRejected:
 def _read_jpeg(data: bytes) -> Header:
     """Walk the segments up to the first scan."""
     header = Header("jpeg", "JPEG")
-    components, profile, transform = 0, False, -1
     at, end = 2, len(data)
     while at + 4 <= end:
         if data[at] != 0xFF:
-            raise PhotoRejected("corrupt", f"JPEG segment expected at byte {at}")
+            raise PhotoRejected("corrupt", f"a JPEG segment was expected at byte {at}")
         marker = data[at + 1]
         if marker == 0xFF:  # fill byte
             at += 1
@@ -111,27 +114,32 @@ def _read_jpeg(data: bytes) -> Header:
             continue
         size = int.from_bytes(data[at + 2 : at + 4], "big")
         if size < 2:
-            raise PhotoRejected("corrupt", f"JPEG segment of {size} bytes at byte {at}")
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            if at + 10 > end:
-                break
-            header.bits, header.height, header.width, components = struct.unpack_from(">BHHB", data, at + 4)
-            if not header.width or not header.height:
-                raise PhotoRejected("unsupported", "the JPEG header declares no size")
-        elif marker == 0xE2 and data[at + 4 : at + 15] == b"ICC_PROFILE":
-            profile = True
-        elif marker == 0xEE and data[at + 4 : at + 9] == b"Adobe" and size >= 14 and at + 16 <= end:
-            transform = data[at + 15]
-        elif marker == 0xDA:
-            if not components:
-                raise PhotoRejected("corrupt", "the JPEG has data before its header")
+            raise PhotoRejected("corrupt", f"the JPEG segment at byte {at} is damaged")
+        if marker == 0xDA:
+            if not header.components:
+                raise PhotoRejected("corrupt", "the JPEG has picture data before its header")
             header.start = at + 2 + size
-            header.plain = (
-                header.bits == 8 and not profile and (components == 1 or (components == 3 and transform != 0))
-            )
             return header
+        _read_segment(header, marker, data[at + 4 : at + 2 + size])
         at += 2 + size
     raise _truncated("the JPEG ends before its picture data")
+
+
+def _read_segment(header: Header, marker: int, body: bytes) -> None:
+    if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+        if len(body) < 6:
+            raise _truncated("the JPEG ends within its header")
+        header.bits, header.height, header.width, header.components = struct.unpack_from(">BHHB", body)
+        if not header.width or not header.height:
+            raise PhotoRejected("unsupported", "the JPEG header declares no size")
+        if header.bits != 8 or header.components not in (1, 3, 4):
+            kind = f"{header.components} components of {header.bits} bits"
+            raise PhotoRejected("unsupported", f"a JPEG of {kind} is no photo")
+    elif marker == 0xE1 and body.startswith(b"Exif\0\0"):
+        orientation = _tiff_tag(body[6:], 274)
+        header.orientation = orientation if 1 <= orientation <= 8 else 1
+    elif marker == 0xE2 and body.startswith(b"ICC_PROFILE\0"):
+        header.profile += body[14:]
 
 
 def _check_jpeg_end(data: bytes, start: int) -> None:
@@ -202,18 +210,18 @@ def _read_webp(data: bytes) -> Header:
     return header
 
 
-def _tiff_bits(data: bytes) -> int:
-    """BitsPerSample of the first directory; 8 where it cannot be told."""
+def _tiff_tag(data: bytes, wanted: int) -> int:
+    """A short tag of a TIFF's first directory (the first value, if there are several); 0 without it."""
     order = "<" if data[:2] == b"II" else ">"
     try:
         at = struct.unpack_from(order + "I", data, 4)[0]
         for entry in range(struct.unpack_from(order + "H", data, at)[0]):
             tag, kind, count, value = struct.unpack_from(order + "HHIH", data, at + 2 + 12 * entry)
-            if tag == 258 and kind == 3:
+            if tag == wanted and kind == 3:
                 if count > 2:
                     offset = struct.unpack_from(order + "I", data, at + 10 + 12 * entry)[0]
                     value = struct.unpack_from(order + "H", data, offset)[0]
                 return int(value)
     except struct.error:
         pass
-    return 8
+    return 0
