@@ -289,16 +289,19 @@ def load_config(path: str | Path | None = None, overrides: list[str] | None = No
 
 
 def _follow_edits(data: dict[str, Any], overrides: list[str]) -> None:
-    """Where overrides change the edits and not the kinds, drop the recipe's kinds that lost their edits."""
-    changed = {item.partition("=")[0].split(".")[0] for item in overrides}
+    """Where overrides change the edits, drop the recipe's kinds that lost theirs; not kinds they name."""
+    named = {item.partition("=")[0] for item in overrides}
     edits, kinds = data.get("edits"), data.get("kinds")
-    if "edits" not in changed or "kinds" in changed or not isinstance(kinds, dict):
+    if not any(key.split(".")[0] == "edits" for key in named) or not isinstance(kinds, dict):
         return
     if isinstance(edits, dict):
         edits = [n for n, e in edits.items() if not (isinstance(e, dict) and e.get("ratio") == 0)]
-    if isinstance(edits, list):
+    if "kinds" not in named and isinstance(edits, list):
         groups = {EDIT_GROUPS.get(str(name)) for name in edits}
-        data["kinds"] = {k: r for k, r in kinds.items() if k not in KINDS or KINDS[k].group in groups}
+        orphans = {
+            k for k in kinds if k in KINDS and KINDS[k].group not in groups and f"kinds.{k}" not in named
+        }
+        data["kinds"] = {kind: ratio for kind, ratio in kinds.items() if kind not in orphans}
 
 
 def _override(data: dict[str, Any], item: str) -> None:
