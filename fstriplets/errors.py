@@ -6,6 +6,7 @@
          ├─ CorpusError          the photos: missing, empty, malformed table
          ├─ WeightsError         weights missing, or not the file they claim to be
          ├─ OutputError          the dataset folder: unwritable, full, built by another config
+         ├─ DatasetError         a dataset to read: missing, damaged, not one of ours
          ├─ ClusterError         scheduler unreachable, no worker offers what was asked for
          └─ MissingDependency    an optional package; the message is the install command
     PhotoRejected                not a failure: one photo, face or edit that becomes a manifest row
@@ -20,6 +21,7 @@ __all__ = [
     "ClusterError",
     "ConfigError",
     "CorpusError",
+    "DatasetError",
     "FstripletsError",
     "Interrupted",
     "MissingDependency",
@@ -56,6 +58,10 @@ class WeightsError(UserError):
 
 class OutputError(UserError):
     """The dataset folder cannot be written, is full, or belongs to another config."""
+
+
+class DatasetError(UserError):
+    """A dataset cannot be read: missing, damaged, or not one of ours. Names the shard and member."""
 
 
 class ClusterError(UserError):
