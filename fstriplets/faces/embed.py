@@ -23,7 +23,7 @@ from fstriplets.models.cache import onnx_session
 from fstriplets.models.weights import file_sha256, installed, registry, require
 from fstriplets.registry import Registry
 
-__all__ = ["EMBEDDERS", "Embedder", "OnnxEmbedder", "arcface_crops", "load_embedder"]
+__all__ = ["EMBEDDERS", "Embedder", "OnnxEmbedder", "arcface_crops", "load_embedder", "normalised"]
 
 Pixels = npt.NDArray[np.uint8]
 Embeddings = npt.NDArray[np.float32]
@@ -117,15 +117,20 @@ class OnnxEmbedder:
         blob = np.ascontiguousarray(blob.transpose(0, 3, 1, 2))
         # Always one at a time: results must not depend on who shares a batch.
         rows = [self._run(blob[i : i + 1]) for i in range(len(blob))]
-        values = np.concatenate(rows) if rows else np.zeros((0, 1), np.float32)
-        norms = np.linalg.norm(values, axis=1, keepdims=True)
-        return np.asarray(values / np.maximum(norms, 1e-12), np.float32)
+        return normalised(rows)
 
     def _run(self, blob: npt.NDArray[np.float32]) -> Embeddings:
         if self._batch > 1:  # an export with a fixed batch: fill it up
             blob = np.repeat(blob, self._batch, axis=0)
         values: Embeddings = self._session.run(None, {self._input: blob})[0][:1]
         return values
+
+
+def normalised(rows: Sequence[Embeddings]) -> Embeddings:
+    """Rows [1, D] stacked to [B, D] float32 of unit length."""
+    values = np.concatenate(rows) if rows else np.zeros((0, 1), np.float32)
+    norms = np.linalg.norm(values, axis=1, keepdims=True)
+    return np.asarray(values / np.maximum(norms, 1e-12), np.float32)
 
 
 def arcface_crops(crops: Pixels, landmarks: npt.NDArray[np.floating[Any]], size: int = 112) -> Pixels:

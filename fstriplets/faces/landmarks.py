@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -30,20 +29,21 @@ __all__ = [
     "TemplateLandmarker",
     "five_points",
     "load_landmarker",
+    "template68",
 ]
 
 Pixels = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.float64]
 
 #: Vertices of the 468-point mesh that lie at the 68 points.
-MESH_TO_68 = (
-    [127, 234, 93, 132, 172, 136, 149, 176, 152, 400, 378, 365, 397, 361, 323, 454, 356]  # jaw, left to right
-    + [70, 63, 105, 66, 107, 336, 296, 334, 293, 300]  # brows
-    + [168, 197, 5, 4, 75, 97, 2, 326, 305]  # nose: bridge, then nostrils
-    + [33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380]  # eyes
-    + [61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181]  # outer lips
-    + [78, 82, 13, 312, 308, 317, 14, 87]  # inner lips
-)
+MESH_TO_68 = [
+    127, 234, 93, 132, 172, 136, 149, 176, 152, 400, 378, 365, 397, 361, 323, 454, 356,  # jaw, left to right
+    70, 63, 105, 66, 107, 336, 296, 334, 293, 300,  # brows
+    168, 197, 5, 4, 75, 97, 2, 326, 305,  # nose: bridge, then nostrils
+    33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380,  # eyes
+    61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181,  # outer lips
+    78, 82, 13, 312, 308, 317, 14, 87,  # inner lips
+]  # fmt: skip
 
 
 def five_points(points: npt.ArrayLike) -> Points:
@@ -96,6 +96,19 @@ def load_landmarker(config: PipelineConfig) -> Landmarker:
     return LANDMARKERS.get(name)(config)
 
 
+def template68(points: npt.ArrayLike) -> Points:
+    """The mean 68 points bent through 5 (or the 5 of 68) points: [68, 2], same pixels."""
+    five = five_points(points)
+    mean = np.asarray(MEAN_68)
+    anchors = five_points(mean)
+    fitted = similarity(anchors, five)
+    placed = transform_points(mean, fitted)
+    shift = five - transform_points(anchors, fitted)
+    side = float(np.hypot(fitted[0, 0], fitted[1, 0]))
+    moved: Points = placed + _spline(anchors, shift / side, mean) * side
+    return moved
+
+
 class TemplateLandmarker:
     """The mean shape, bent through the five points."""
 
@@ -107,14 +120,7 @@ class TemplateLandmarker:
 
     def find(self, crop: Pixels, points: Points) -> Points:
         """[68, 2]; looks at the five points only."""
-        mean = np.asarray(MEAN_68)
-        anchors = five_points(mean)
-        fitted = similarity(anchors, points)
-        placed = transform_points(mean, fitted)
-        shift = points - transform_points(anchors, fitted)
-        side = float(np.hypot(fitted[0, 0], fitted[1, 0]))
-        moved: Points = placed + _spline(anchors, shift / side, mean) * side
-        return moved
+        return template68(points)
 
 
 def _spline(anchors: Points, shift: Points, at: Points) -> Points:

@@ -140,7 +140,7 @@ class FaceStage:
         """The face's row as far as pixels and box tell."""
         look = look_at(crop)
         return Face(
-            face_id=content_id(photo.identity_id, crop.data if crop.flags.c_contiguous else crop.tobytes()),
+            face_id=content_id(photo.identity_id, crop.tobytes()),
             photo_id=photo.photo_id,
             identity_id=photo.identity_id,
             box=box,
@@ -236,8 +236,8 @@ class FaceStage:
         for i, match in enumerate(near_duplicates(hashes, self.config.duplicates.max_distance)):
             if match is not None:
                 why = f"duplicate_of {faces[match].face.photo_id}: nearly the same picture"
-                change = {"status": "rejected", "reason": "near_duplicate", "message": why}
-                faces[i] = replace(faces[i], face=replace(faces[i].face, **change))
+                row = replace(faces[i].face, status="rejected", reason="near_duplicate", message=why)
+                faces[i] = replace(faces[i], face=row)
         return faces
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import time
 import urllib.error
@@ -11,8 +12,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from fstriplets.errors import WeightsError
-from fstriplets.models.weights.table import WeightsEntry, entry
 from fstriplets.models.weights.store import file_sha256, install, weights_folder
+from fstriplets.models.weights.table import WeightsEntry, entry
 
 __all__ = ["pull"]
 
@@ -37,8 +38,8 @@ def pull(name: str, *, attempts: int = 3, progress: Progress | None = None) -> P
     wanted = entry(name)
     if not wanted.url:
         raise WeightsError(
-            f"no public address is known for {name!r}: get {wanted.file} from {wanted.source or 'its authors'}"
-            f" and run: fstriplets weights import {wanted.file}"
+            f"no public address is known for {name!r}: get {wanted.file} from"
+            f" {wanted.source or 'its authors'} and run: fstriplets weights import {wanted.file}"
         )
     folder = weights_folder()
     final, part = folder / wanted.file, folder / f".{wanted.file}.part"
@@ -54,17 +55,24 @@ def pull(name: str, *, attempts: int = 3, progress: Progress | None = None) -> P
 
 def _with_retries(wanted: WeightsEntry, part: Path, attempts: int, progress: Progress | None) -> None:
     for attempt in range(1, attempts + 1):
-        try:
-            _fetch(wanted, part, progress)
+        error = _try(wanted, part, progress)
+        if error is None:
             return
-        except OSError as error:  # URLError, HTTPError, timeouts and broken connections are all OSError
-            permanent = isinstance(error, urllib.error.HTTPError) and error.code in (401, 403, 404, 410)
-            if permanent or attempt == attempts:
-                raise WeightsError(
-                    f"cannot download {wanted.name!r} from {wanted.url}: {error}; without a network take a"
-                    f" local copy: fstriplets weights import {wanted.file}"
-                ) from error
-            time.sleep(min(2.0 ** (attempt - 1), 10.0) * 0.5)
+        permanent = isinstance(error, urllib.error.HTTPError) and error.code in (401, 403, 404, 410)
+        if permanent or attempt == attempts:
+            raise WeightsError(
+                f"cannot download {wanted.name!r} from {wanted.url}: {error}; without a network take a"
+                f" local copy: fstriplets weights import {wanted.file}"
+            ) from error
+        time.sleep(0.5 * min(2.0 ** (attempt - 1), 10.0))
+
+
+def _try(wanted: WeightsEntry, part: Path, progress: Progress | None) -> Exception | None:
+    try:
+        _fetch(wanted, part, progress)
+    except (OSError, http.client.HTTPException) as error:  # URLError and timeouts are OSErrors
+        return error
+    return None
 
 
 def _fetch(wanted: WeightsEntry, part: Path, progress: Progress | None) -> None:

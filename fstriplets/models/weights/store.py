@@ -123,14 +123,14 @@ def import_folder(folder: str | Path) -> tuple[list[WeightsEntry], list[Path]]:
     """
     files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
     sizes = {wanted.bytes for wanted in registry().values()}
-    taken, others = [], []
+    hashes = {wanted.sha256 for wanted in registry().values()}
+    taken: list[WeightsEntry] = []
+    others: list[Path] = []
     for path in files:
-        try:
-            if path.stat().st_size not in sizes:  # spares hashing of gigabytes that cannot match
-                raise WeightsError("size of no registered weights")
-            taken.append(import_file(path))
-        except WeightsError:
-            others.append(path)
+        # The size spares hashing gigabytes that cannot match.
+        known = path.stat().st_size in sizes and file_sha256(path) in hashes
+        taken += [import_file(path)] if known else []
+        others += [] if known else [path]
     if not taken:
         names = ", ".join(sorted(registry()))
         raise WeightsError(f"none of the {len(files)} files in {folder} are registered weights ({names})")
