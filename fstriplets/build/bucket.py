@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -69,7 +69,7 @@ class _Work:
     triplets: list[Triplet] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)  #: `layout: triplets`
     encoded: list[EncodedFace] = field(default_factory=list)  #: `layout: faces`
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     streak: int = 0
 
     @contextmanager
@@ -205,9 +205,9 @@ def _candidates(
             decoded = decode_photo(data, job.config.max_pixels)
         row.update(width=decoded.width, height=decoded.height, format=decoded.format)
         with work.timed("faces"):
-            candidates = job.faces.candidates(photo, decoded)
+            found: list[AlignedFace] = job.faces.candidates(photo, decoded)
         work.streak = 0
-        return candidates
+        return found
     except PhotoRejected as rejected:
         work.streak = 0
         row.update(status=rejected.status, reason=rejected.reason, message=rejected.message)
@@ -229,9 +229,10 @@ def _enough(faces: list[AlignedFace], min_images: int) -> list[AlignedFace]:
     if usable >= min_images:
         return faces
     why = f"the person has {usable} accepted faces, min_images is {min_images}"
-    turned_down = {"status": "rejected", "reason": "too_few_images", "message": why}
     return [
-        replace(face, face=replace(face.face, **turned_down)) if face.face.status == "ok" else face
+        replace(face, face=replace(face.face, status="rejected", reason="too_few_images", message=why))
+        if face.face.status == "ok"
+        else face
         for face in faces
     ]
 

@@ -52,8 +52,7 @@ def croissant(store: Store, run: dict[str, Any]) -> dict[str, Any]:
             "encodingFormat": "application/x-tar",
             "sha256": stats.sha256,
         }
-        for split in sorted(run["config"]["splits"])
-        for stats in list_stats(store, split)
+        for stats in list_stats(store)
         if stats.samples
     ]
     manifests = [
@@ -71,7 +70,7 @@ def croissant(store: Store, run: dict[str, Any]) -> dict[str, Any]:
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
         "name": "fstriplets",
-        "description": "Face-swap training triplets: (source, target) to result, with lineage for every pixel.",
+        "description": "Face-swap training triplets: source, target, result, and the lineage of each.",
         "conformsTo": "http://mlcommons.org/croissant/1.1",
         "version": "1.0.0",
         "license": licences or ["unknown"],
@@ -87,7 +86,7 @@ def croissant(store: Store, run: dict[str, Any]) -> dict[str, Any]:
 def dataset_card(run: dict[str, Any]) -> str:
     """The dataset's README.md (Markdown)."""
     counts, config = run["counts"], run["config"]
-    total = sum(counts["triplets"].values())
+    total = sum(counts["splits"].values())
     lines = [
         "# Face-swap training triplets",
         "",
@@ -98,7 +97,7 @@ def dataset_card(run: dict[str, Any]) -> str:
         "",
         _table("Kind", counts["kinds"]),
         _table("Edit", counts["edits"]),
-        _table("Split", counts["triplets"]),
+        _table("Split", counts["splits"]),
         "## Read it",
         "",
         "```python",

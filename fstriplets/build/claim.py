@@ -36,7 +36,9 @@ def claim(store: Store, config: PipelineConfig, *, overwrite: bool, resume: bool
         run = None
     if run is not None:
         if not resume:
-            raise OutputError(f"{store.url} holds a dataset already; resume it, or start over with --overwrite")
+            raise OutputError(
+                f"{store.url} holds a dataset already; resume it, or start over with --overwrite"
+            )
         if changed := _differences(run["config"], config.shaping()):
             raise OutputError(
                 f"{store.url} was built with another config ({'; '.join(changed[:5])});"

@@ -77,7 +77,7 @@ def build(
         generations = plan_corpus(store, identities, config)
         tasks = list(_open_tasks(store, config, generations, stages, tally, retry_failed, verify))
         tell(tally.progress("build"))
-        quarantined = _run(engine, store, tasks, config.runtime.bucket_timeout, tally, tell)
+        quarantined = _run(engine, store, tasks, tally, tell)
     tell(tally.progress("finish"))
     return finish(store, config, generations, tally, quarantined)
 
@@ -131,7 +131,6 @@ def _run(
     engine: Engine,
     store: Store,
     tasks: Iterable[BucketTask],
-    timeout: float,
     tally: Tally,
     tell: OnProgress,
 ) -> list[str]:
@@ -146,7 +145,7 @@ def _run(
             tell(tally.progress("build"))
     quarantined: list[str] = []
     for task in deadly:
-        poison = _isolate(engine, store, task, timeout)
+        poison = _isolate(engine, store, task)
         quarantined += poison
         tell(tally.progress("build", f"{task.shard}: quarantined {len(poison)} photos"))
         retry = Task(task.shard, replace(task, skip=tuple(poison)))
@@ -156,7 +155,7 @@ def _run(
     return quarantined
 
 
-def _isolate(engine: Engine, store: Store, task: BucketTask, timeout: float) -> list[str]:
+def _isolate(engine: Engine, store: Store, task: BucketTask) -> list[str]:
     """The photos of a bucket on which a worker dies or hangs, found by halving."""
     photos = [
         photo.photo_id
@@ -168,7 +167,7 @@ def _isolate(engine: Engine, store: Store, task: BucketTask, timeout: float) -> 
     def probe(ids: Sequence[str]) -> Task:
         return Task(f"{task.shard}-probe", replace(task, only=tuple(ids)))
 
-    return find_poison(engine, build_bucket, probe, photos, timeout=timeout)
+    return find_poison(engine, build_bucket, probe, photos)
 
 
 def _value(outcome: Outcome) -> BucketResult:

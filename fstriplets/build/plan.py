@@ -28,7 +28,16 @@ from fstriplets.records import Photo, content_id, schema
 from fstriplets.shards.store import Store
 from fstriplets.triplets import expected_triplets, split_of
 
-__all__ = ["Bucket", "BucketRef", "Generation", "list_buckets", "pack", "plan_corpus", "read_bucket", "read_generation"]
+__all__ = [
+    "Bucket",
+    "BucketRef",
+    "Generation",
+    "list_buckets",
+    "pack",
+    "plan_corpus",
+    "read_bucket",
+    "read_generation",
+]
 
 BUCKETS_PER_PART = 64
 #: A bucket of rejected photos alone closes here: nothing else would ever close it.
@@ -300,7 +309,9 @@ def _nobody(generations: list[Generation], config: PipelineConfig) -> str:
     people = sum(g.identities for g in generations)
     photos = sum(g.photos for g in generations)
     if not photos:
-        return f"the corpus {config.corpus} holds no photos; put each person's photos in a folder of their own"
+        return (
+            f"the corpus {config.corpus} holds no photos; put each person's photos in a folder of their own"
+        )
     return (
         f"none of the {people} people in {config.corpus} has min_images {config.min_images} usable photos"
         f" ({photos} photos in all); add photos or lower it: --set min_images=2"
