@@ -7,7 +7,6 @@ zstd, no timestamps, and rows in the order they are given.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,14 +29,12 @@ def row_of(record: Any, **extra: Any) -> dict[str, Any]:
     """A record, or a row that is one already, as a row of its manifest.
 
     Args:
-        record: Photo, Face, Edit, Triplet or a mapping of columns.
+        record: Photo, Face, Edit, Triplet, or a dict of columns.
         extra: further columns, e.g. `split`.
     """
-    if isinstance(record, Mapping):
+    if isinstance(record, dict):
         return {**record, **extra}
-    if not is_dataclass(record):
-        raise TypeError(f"a manifest row is a record or a mapping, not {type(record).__name__}")
-    row = {field.name: getattr(record, field.name) for field in fields(record)}
+    row = {name: getattr(record, name) for name in record.__slots__}
     if isinstance(record, Edit):
         values = row.pop("values")
         row |= {name: values.get(name) for name in _MEASURED}
@@ -60,7 +57,7 @@ def table_of(manifest: str, rows: Iterable[Any]) -> pa.Table:
         if not row.keys() <= names:
             unknown = ", ".join(sorted(row.keys() - names))
             raise ValueError(f"manifest {manifest} has no column {unknown}")
-    columns = [pa.array([_cell(row.get(f.name), f.type) for row in ready], f.type) for f in wanted]
+    columns = [pa.array(_column(ready, field), field.type) for field in wanted]
     return pa.Table.from_arrays(columns, schema=wanted)
 
 
@@ -119,18 +116,19 @@ def read_part(store: Store, name: str, shard: str, columns: Sequence[str] | None
         return pq.read_table(file, columns=list(columns) if columns is not None else None)
 
 
-def _cell(value: Any, kind: pa.DataType) -> Any:
-    """A value as pyarrow takes it: maps as sorted pairs, points flattened to one list."""
-    if value is None:
-        return None
-    if isinstance(value, Mapping):
-        return sorted(value.items())
-    if isinstance(value, tuple | list) and value and isinstance(value[0], tuple | list) and _is_list(kind):
-        return [number for point in value for number in point]
-    return value
-
-
-def _is_list(kind: pa.DataType) -> bool:
+def _column(rows: Sequence[Mapping[str, Any]], field: pa.Field) -> list[Any]:
+    """A column's values as pyarrow takes them: maps as sorted pairs, points flattened to one list."""
     import pyarrow as pa
 
-    return bool(pa.types.is_list(kind))
+    values = [row.get(field.name) for row in rows]
+    if pa.types.is_map(field.type):
+        return [sorted(value.items()) if isinstance(value, dict) else value for value in values]
+    if pa.types.is_list(field.type):
+        return [_flat(value) for value in values]
+    return values
+
+
+def _flat(value: Any) -> Any:
+    if value and isinstance(value[0], tuple | list):
+        return [number for point in value for number in point]
+    return value

@@ -8,7 +8,6 @@ landmarks. What is unknown counts as no difference.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -25,6 +24,7 @@ _EXPRESSION = ("expression", "smile", "smiling", "grin", "happiness", "mouth_ope
 _USE = 0.15
 #: People with more photos than this are compared with so many others, not with all.
 _CANDIDATES = 128
+_NAN = float("nan")
 
 
 class Pairing:
@@ -35,18 +35,18 @@ class Pairing:
     """
 
     def __init__(self, faces: Sequence[Face]) -> None:
-        self._features = np.array([_features(face) for face in faces], dtype=np.float32)
-        # What one of the two faces does not know cannot tell them apart.
-        known = ~np.isnan(self._features)
-        self._weights = known.any(axis=0) / max(1, int(known.any(axis=0).sum()))
-        self._uses = np.zeros(len(faces), dtype=np.float32)
-        jitter = [int.from_bytes(hashlib.sha256(f.face_id.encode()).digest()[:4], "little") for f in faces]
-        self._jitter = (np.array(jitter, dtype=np.float32) / 2**32) * 0.01
-        self._differences: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        features = np.concatenate([_stated(faces), _shapes(faces)], axis=1)
+        self._known = ~np.isnan(features)
+        self._features = np.where(self._known, features, 0.0)
+        self._columns = max(1, int(self._known.any(axis=0).sum()))
+        self._uses = np.zeros(len(faces))
+        self._rows: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def partner(self, second: int, taken: Collection[int]) -> int:
         """Index of A for the B at `second`: never `second` itself nor one of `taken`."""
-        others, difference = self._against(second)
+        if second not in self._rows:
+            self._rows[second] = self._against(second)
+        others, difference = self._rows[second]
         score = difference - _USE * self._uses[others]
         if taken:
             score[np.isin(others, list(taken))] = -np.inf
@@ -58,45 +58,54 @@ class Pairing:
 
     def _against(self, second: int) -> tuple[np.ndarray, np.ndarray]:
         """Indices of the other faces, nearest in the seeded order first, and how they differ [n]."""
-        if second not in self._differences:
-            n = len(self._uses)
-            others = (second + 1 + np.arange(min(n - 1, _CANDIDATES))) % n
-            gap = np.abs(self._features[others] - self._features[second])
-            gap = np.minimum(np.nan_to_num(gap, nan=0.0), 1.0)
-            self._differences[second] = (others, gap @ self._weights + self._jitter[others])
-        return self._differences[second]
+        n = len(self._uses)
+        others = np.arange(second + 1, second + 1 + min(n - 1, _CANDIDATES)) % n
+        gap = np.minimum(np.abs(self._features[others] - self._features[second]), 1.0)
+        gap *= self._known[others] & self._known[second]
+        return others, gap.sum(axis=1) / self._columns
 
 
-def _features(face: Face) -> list[float]:
-    """Scaled so that a gap of 1 is a full difference; NaN where unknown."""
-    nan = float("nan")
-    yaw = nan if face.yaw is None else face.yaw / _YAW
-    pitch = nan if face.pitch is None else face.pitch / _PITCH
+def _stated(faces: Sequence[Face]) -> np.ndarray:
+    """Yaw, pitch and expression as the records state them [n, 3], NaN where unknown."""
+    return np.array([_pose(face) for face in faces])
+
+
+def _pose(face: Face) -> tuple[float, float, float]:
+    yaw = _NAN if face.yaw is None else face.yaw / _YAW
+    pitch = _NAN if face.pitch is None else face.pitch / _PITCH
+    if not face.attributes:
+        return yaw, pitch, _NAN
     named = [face.attributes[name] for name in _EXPRESSION if name in face.attributes]
-    smile = sum(named) / len(named) if named else nan
-    return [yaw, pitch, smile, *_shape(face.landmarks)]
+    return yaw, pitch, sum(named) / len(named) if named else _NAN
 
 
-def _shape(points: Sequence[tuple[float, float]]) -> tuple[float, float, float, float]:
-    """Mouth width and opening, eye opening and brow height, in eye distances (68 or 5 points)."""
-    nan = float("nan")
-    if len(points) == 68:
-        left, right = _middle(points[36:42]), _middle(points[42:48])
-        eyes = _distance(left, right) or 1.0
-        opening = _distance(points[62], points[66])
-        lids = sum(_distance(points[a], points[b]) for a, b in ((37, 41), (38, 40), (43, 47), (44, 46))) / 4
-        brows = (_distance(_middle(points[17:22]), left) + _distance(_middle(points[22:27]), right)) / 2
-        scale = 1.0 / (eyes * _SHAPE)
-        return (_distance(points[48], points[54]) * scale, opening * scale, lids * scale, brows * scale)
-    if len(points) == 5:
-        eyes = _distance(points[0], points[1]) or 1.0
-        return (_distance(points[3], points[4]) / (eyes * _SHAPE), nan, nan, nan)
-    return (nan, nan, nan, nan)
+def _shapes(faces: Sequence[Face]) -> np.ndarray:
+    """Mouth width and opening, eye opening and brow height [n, 4], NaN where unknown."""
+    shapes = np.full((len(faces), 4), _NAN)
+    for count, measure in ((68, _shape68), (5, _shape5)):
+        rows = [i for i, face in enumerate(faces) if len(face.landmarks) == count]
+        if rows:
+            shapes[rows] = measure(np.array([faces[i].landmarks for i in rows]))
+    return shapes
 
 
-def _middle(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    return (sum(p[0] for p in points) / len(points), sum(p[1] for p in points) / len(points))
+def _shape68(points: np.ndarray) -> np.ndarray:
+    """[n, 68, 2] to [n, 4], in shares of the distance between the eyes."""
+    left, right = points[:, 36:42].mean(axis=1), points[:, 42:48].mean(axis=1)
+    lids = _distance(points[:, [37, 38, 43, 44]], points[:, [41, 40, 47, 46]]).mean(axis=1)
+    brows = _distance(points[:, 17:22].mean(axis=1), left) + _distance(points[:, 22:27].mean(axis=1), right)
+    mouth = _distance(points[:, [48, 62]], points[:, [54, 66]])
+    measures = np.column_stack([mouth, lids, brows / 2])
+    return np.asarray(measures / np.maximum(_distance(left, right) * _SHAPE, 1e-6)[:, None])
 
 
-def _distance(a: tuple[float, float], b: tuple[float, float]) -> float:
-    return float(((a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2) ** 0.5)
+def _shape5(points: np.ndarray) -> np.ndarray:
+    """[n, 5, 2] to [n, 4]: five points know the width of the mouth only."""
+    eyes = _distance(points[:, 0], points[:, 1])
+    shapes = np.full((len(points), 4), _NAN)
+    shapes[:, 0] = _distance(points[:, 3], points[:, 4]) / np.maximum(eyes * _SHAPE, 1e-6)
+    return shapes
+
+
+def _distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.asarray(np.sqrt(((a - b) ** 2).sum(axis=-1)))

@@ -78,7 +78,8 @@ def plan_triplets(identity_id: str, faces: Sequence[Face], config: PipelineConfi
     counts = _systematic(_total(len(ordered), config), cells, rng.random())
     rng.shuffle(ordered)
     edits = _EditTable(config)
-    pairing = Pairing(ordered) if len(ordered) > 1 else None
+    pairs = len(ordered) > 1 and any(cell.pairs and n for cell, n in zip(cells, counts, strict=True))
+    pairing = Pairing(ordered) if pairs else None
     planned: list[PlannedTriplet] = []
     start = 0  # cells take the faces in turn, each going on where the last one stopped
     for cell, count in zip(cells, counts, strict=True):
