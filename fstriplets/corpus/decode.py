@@ -79,7 +79,7 @@ def _decode_jpeg(data: bytes, header: Header) -> np.ndarray:
     if header.profile:
         transform = _profile_transform(header.profile, "RGB")
         if transform is not None:
-            pixels = np.asarray(transform.apply(Image.fromarray(pixels)))
+            pixels = np.array(transform.apply(Image.fromarray(pixels)))
     return _turn_upright(pixels, header.orientation)
 
 
@@ -151,7 +151,7 @@ def _decode_pillow(data: bytes, header: Header, max_pixels: int) -> np.ndarray:
                 if header.format != "tiff" and getattr(image, "is_animated", False):
                     raise PhotoRejected("animated", f"an animated {header.format.upper()} is no photo")
                 image.load()
-                pixels: np.ndarray = np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+                pixels: np.ndarray = np.array(_to_rgb(ImageOps.exif_transpose(image)))
                 return pixels
     except MemoryError:
         raise
