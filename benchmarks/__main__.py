@@ -1,0 +1,75 @@
+"""`python -m benchmarks [NAME...]`: measure this machine and print one table.
+
+NAME is any of help, planning, build, core, editors, loader; all without one.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import fstriplets
+from benchmarks import build, cold, loader
+from benchmarks.corpus import write_crops
+from benchmarks.measure import Figure
+
+
+def _core(work: Path) -> list[Figure]:
+    return build.per_core(_crops(work))
+
+
+def _pool(work: Path) -> list[Figure]:
+    return build.against_pool(_crops(work))
+
+
+def _loader(work: Path) -> list[Figure]:
+    return loader.loader(build.free_dataset(_crops(work)))
+
+
+def _crops(work: Path) -> Path:
+    """The corpus of aligned crops, made once a run."""
+    if not (work / "crops").exists():
+        write_crops(work / "crops", build.PEOPLE, build.PHOTOS)
+    return work
+
+
+MEASURES: dict[str, Callable[[Path], list[Figure]]] = {
+    "help": lambda work: cold.help_time(),
+    "planning": cold.planning,
+    "build": _pool,
+    "core": _core,
+    "editors": build.editor_share,
+    "loader": _loader,
+}
+
+
+def main(names: list[str]) -> None:
+    """Take the figures asked for and print them as a table."""
+    unknown = set(names) - set(MEASURES)
+    if unknown:
+        sys.exit(f"unknown: {', '.join(sorted(unknown))}; choose from: {', '.join(MEASURES)}")
+    start = time.perf_counter()
+    figures: list[Figure] = []
+    with tempfile.TemporaryDirectory(prefix="fstriplets-bench-") as folder:
+        for name in names or MEASURES:
+            print(f"measuring: {name} …", file=sys.stderr, flush=True)
+            figures += MEASURES[name](Path(folder))
+    print(f"fstriplets {fstriplets.__version__}, Python {platform.python_version()}, {build.WORKERS} cores\n")
+    print("\n".join(_table(figures)))
+    print(f"\n{time.perf_counter() - start:.0f} s in all")
+
+
+def _table(figures: list[Figure]) -> list[str]:
+    lines = ["| figure | value | goal | | |", "|---|---:|---|---|---|"]
+    for f in figures:
+        mark = {True: "reached", False: "MISSED", None: ""}[f.reached]
+        lines.append(f"| {f.name} | {f.value:.2f} {f.unit} | {f.goal} | {mark} | {f.detail} |")
+    return lines
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
