@@ -48,7 +48,7 @@ class EditStage:
     """Runs planned edits of a bucket.
 
     Args:
-        config: editor, edits, accept and runtime.batch_size are read.
+        config: editor, edits, accept and batch_size are read.
         embed: crops uint8 [B, S, S, 3] and landmarks [B, N, 2] → [B, D] L2-normalised, or None when
             there is no embedder: the identity gates are then not applied.
         attribute_scorer: scores attributes of crops; None: no attribute gates.
@@ -104,7 +104,7 @@ class EditStage:
             seen.add(item)
             group = waiting.setdefault((item.editor, item.edit), [])
             group.append(item)
-            if len(group) >= self._config.runtime.batch_size:
+            if len(group) >= self._config.batch_size:
                 yield from self._batch(faces, group)
                 group.clear()
         for group in waiting.values():
@@ -169,7 +169,7 @@ class EditStage:
         return pictures
 
     def _tensor(self, crops: Sequence[np.ndarray]) -> torch.Tensor:
-        size = max(len(crops), self._config.runtime.batch_size)
+        size = max(len(crops), self._config.batch_size)
         if self._buffer is None or self._buffer.shape[1:] != crops[0].shape or len(self._buffer) < size:
             self._buffer = torch.empty(size, *crops[0].shape)
         return to_tensor(crops, self._buffer)

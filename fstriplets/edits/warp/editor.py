@@ -13,16 +13,24 @@ import numpy as np
 import torch
 
 from fstriplets.edits.base import EditResult, WeightsRecord
+from fstriplets.edits.warp.aging import aging
+from fstriplets.edits.warp.beard import beard
 from fstriplets.edits.warp.chubbiness import chubbiness
 from fstriplets.edits.warp.eyewear import glasses, sunglasses
+from fstriplets.edits.warp.grin import grin
+from fstriplets.edits.warp.hair import hair
 from fstriplets.edits.warp.portrait import Canvas, Portrait
 from fstriplets.errors import PhotoRejected
 
 __all__ = ["WarpEditor"]
 
 _EDITS: dict[str, Callable[[Portrait, Canvas, float, np.random.Generator], None]] = {
+    "aging": aging,
+    "beard": beard,
     "chubbiness": chubbiness,
     "glasses": glasses,
+    "grin": grin,
+    "hair": hair,
     "sunglasses": sunglasses,
 }
 

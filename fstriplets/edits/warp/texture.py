@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-__all__ = ["cloud", "sharpness_sigma"]
+__all__ = ["cloud", "draw_strands", "sharpness_sigma"]
 
 Array = np.ndarray
 
@@ -38,3 +38,37 @@ def sharpness_sigma(image: Array) -> float:
     coarse = cv2.GaussianBlur(grey, (0, 0), 2.0)
     ratio = float(np.abs(grey - fine).mean()) / max(float(np.abs(fine - coarse).mean()), 1e-6)
     return float(np.interp(ratio, [0.25, 0.5, 0.9], [2.2, 1.2, 0.0]))
+
+
+def draw_strands(
+    lines: Array, widths: Array, shades: Array, height: int, width: int, sigma: float
+) -> tuple[Array, Array]:
+    """Draw hairs, each over the ones before it.
+
+    Args:
+        lines: [N, K, 2] points of each hair from root to tip, pixels.
+        widths: [N] px at the root; hairs taper towards their tips.
+        shades: [N, K] brightness along each hair, 0..1.
+        height, width: of the picture.
+        sigma: blur of the photo (`sharpness_sigma`).
+
+    Returns:
+        (coverage [H, W] 0..1, shade [H, W] 0..1 where covered).
+    """
+    factor = 3 if width <= 384 else 2
+    layer = np.zeros((height * factor, width * factor, 3), np.uint8)
+    fixed = np.round(((lines + 0.5) * factor - 0.5) * 16).astype(np.int32)
+    pieces = lines.shape[1] - 1
+    for n in range(len(lines)):
+        for k in range(pieces):
+            taper = widths[n] * factor * (1 - 0.75 * k / pieces)
+            colour = (float(shades[n, k] * 255), 255.0, 0.0)
+            cv2.line(
+                layer, fixed[n, k].tolist(), fixed[n, k + 1].tolist(), colour,
+                max(1, round(float(taper))), cv2.LINE_AA, 4,
+            )  # fmt: skip
+    small = cv2.resize(layer, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    if sigma > 0.3:
+        small = cv2.GaussianBlur(small, (0, 0), sigma)
+    cover = small[..., 1]
+    return cover, small[..., 0] / np.maximum(cover, 1e-3)
