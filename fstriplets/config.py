@@ -127,7 +127,6 @@ class RuntimeConfig(_Section):
     workers: int | None = Field(None, ge=0, description="processes; 0: in process; empty: one a core")
     scheduler: str | None = Field(None, description="address of a running Dask scheduler")
     gpu: bool = Field(False, description="ask for the worker resource GPU=1 for every bucket")
-    batch_size: int = Field(16, ge=1, description="faces an editor gets at once")
     max_attempts: int = Field(3, ge=1, description="deaths of a worker before a bucket is taken apart")
     bucket_timeout: Positive = Field(3600.0, description="seconds after which a bucket counts as hung")
     connect_timeout: Positive = Field(20.0, description="seconds to wait for the scheduler")
@@ -181,6 +180,8 @@ class PipelineConfig(_Section):
 
     # edits
     editor: str = Field("warp", description="editor backend of every edit that names no other")
+    # not under `runtime`: the size of a batch moves the last bits of what a network computes
+    batch_size: int = Field(16, ge=1, description="faces an editor gets at once")
     accept: AcceptConfig = AcceptConfig()
 
     # shards
@@ -250,9 +251,13 @@ class PipelineConfig(_Section):
         """What can change a shard's bytes: everything but paths and `runtime`."""
         return self.model_dump(mode="json", exclude={"corpus", "output", "runtime"})
 
+    def shaping_json(self) -> str:
+        """`shaping` as JSON with sorted keys; PipelineConfig.model_validate_json reads it."""
+        return json.dumps(self.shaping(), sort_keys=True)
+
     def digest(self) -> str:
-        """sha256 of `shaping`, hex."""
-        return hashlib.sha256(json.dumps(self.shaping(), sort_keys=True).encode()).hexdigest()
+        """sha256 of `shaping_json`, hex."""
+        return hashlib.sha256(self.shaping_json().encode()).hexdigest()
 
 
 def load_config(path: str | Path | None = None, overrides: list[str] | None = None) -> PipelineConfig:

@@ -41,7 +41,6 @@ class BucketTask:
     part: str
     row_group: int
     plan_hash: str
-    batch_size: int = 16
     skip: tuple[str, ...] = ()  #: quarantined photos: rows `failed`, never opened
     only: tuple[str, ...] | None = None  #: probe: these photos alone, nothing is written
 

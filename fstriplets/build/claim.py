@@ -14,7 +14,17 @@ __all__ = ["RUN", "claim", "lock_stages"]
 
 RUN = "run.json"
 #: Everything a build writes: what --overwrite may remove.
-OURS = ("shards", "manifests", "stats", RUN, "croissant.json", "README.md", "report.html", "_SUCCESS")
+OURS = (
+    "shards",
+    "manifests",
+    "stats",
+    RUN,
+    "croissant.json",
+    "README.md",
+    "report.html",
+    "performance.html",
+    "_SUCCESS",
+)
 
 
 def claim(store: Store, config: PipelineConfig, *, overwrite: bool, resume: bool) -> None:

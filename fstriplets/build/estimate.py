@@ -68,7 +68,7 @@ def _shares(kinds: dict[str, float], triplets: int) -> dict[str, int]:
 def _costs(
     report: BuildReport, config: PipelineConfig, corpus: Corpus, tried: list[Photo], usable: int
 ) -> None:
-    describe(config.model_dump_json())  # load the models outside the clock
+    describe(config.shaping_json())  # load the models outside the clock
     faces, face_seconds = _try_faces(config, corpus, tried)
     report.faces = round(usable * len(faces) / len(tried))
     report.edits = round(report.faces * _edits_per_face(config))
@@ -88,7 +88,7 @@ def _costs(
 
 
 def _try_faces(config: PipelineConfig, corpus: Corpus, tried: list[Photo]) -> tuple[list[AlignedFace], float]:
-    stage, _ = stages_of(config.model_dump_json())
+    stage, _ = stages_of(config.shaping_json())
     start = time.perf_counter()
     found: list[AlignedFace] = []
     for photo in tried:
@@ -108,7 +108,7 @@ def _try_encoding(config: PipelineConfig, faces: list[AlignedFace]) -> tuple[flo
 
 
 def _try_edits(config: PipelineConfig, faces: list[AlignedFace]) -> float:
-    _, stage = stages_of(config.model_dump_json())
+    _, stage = stages_of(config.shaping_json())
     planned = [edit for face in faces[:2] for edit in possible_edits(face.face, config)]
     start = time.perf_counter()
     for _ in stage.run({face.face.face_id: face for face in faces}, planned):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
+from pathlib import Path
 
 from fstriplets.build.bucket import BucketResult, BucketTask, build_bucket
 from fstriplets.build.claim import check_places, claim, lock_stages
@@ -30,6 +31,8 @@ __all__ = ["build"]
 
 log = logging.getLogger(__name__)
 OnProgress = Callable[[Progress], None]
+#: Dask's performance report, beside run.json when `runtime.performance_report` is set.
+PERFORMANCE = "performance.html"
 
 
 def build(
@@ -70,7 +73,10 @@ def build(
         return estimate(config, corpus, identities)
     store = Store(config.output or "")
     claim(store, config, overwrite=overwrite, resume=resume)
-    with open_engine(config.runtime, partial(warm, config.model_dump_json())) as engine:
+    performance = (
+        Path(store.root) / PERFORMANCE if config.runtime.performance_report and store.local else None
+    )
+    with open_engine(config.runtime, partial(warm, config.shaping_json()), performance) as engine:
         stages = _describe(engine, config)
         lock_stages(store, stages)
         tell(tally.progress("plan"))
@@ -84,7 +90,7 @@ def build(
 
 def _describe(engine: Engine, config: PipelineConfig) -> Description:
     """Ask a worker what it would build with: the driver itself loads no model."""
-    (outcome,) = engine.map(describe, [Task("describe", config.model_dump_json())])
+    (outcome,) = engine.map(describe, [Task("describe", config.shaping_json())])
     if outcome.error is not None:
         raise outcome.error
     description: Description = outcome.value
@@ -123,7 +129,6 @@ def _open_tasks(
             part=bucket.part,
             row_group=bucket.row_group,
             plan_hash=plan_hash,
-            batch_size=config.runtime.batch_size,
         )
 
 

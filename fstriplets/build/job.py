@@ -67,8 +67,8 @@ class Job:
 
 def open_job(task: BucketTask) -> Job:
     """The job of one bucket; everything costly comes from this process' cache."""
-    config, store, corpus = _surroundings(task.dataset, task.corpus, task.generation, task.batch_size)
-    faces, edits = stages_of(config.model_dump_json())
+    config, store, corpus = _surroundings(task.dataset, task.corpus, task.generation)
+    faces, edits = stages_of(config.shaping_json())
     codec = ImageCodec(config.image_format, config.image_quality)
     return Job(config, store, corpus, faces, edits, codec, task.shard, task.split, frozenset(task.skip))
 
@@ -102,10 +102,7 @@ def stages_of(config_json: str) -> tuple[FaceStage, EditStage]:
 
 
 @lru_cache(maxsize=4)
-def _surroundings(
-    dataset: str, corpus: str, generation: int, batch_size: int
-) -> tuple[PipelineConfig, Store, Corpus]:
+def _surroundings(dataset: str, corpus: str, generation: int) -> tuple[PipelineConfig, Store, Corpus]:
     store = Store(dataset)
-    shaping = read_generation(store, generation).config
-    config = PipelineConfig.model_validate({**shaping, "runtime": {"batch_size": batch_size}})
+    config = PipelineConfig.model_validate(read_generation(store, generation).config)
     return config, store, open_corpus(corpus, config)

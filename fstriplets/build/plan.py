@@ -208,7 +208,7 @@ def _planned_photos(store: Store, generations: list[Generation]) -> dict[str, se
 def _write(
     store: Store, buckets: Iterator[Bucket], config: PipelineConfig, number: int, next_index: dict[str, int]
 ) -> Generation:
-    digest = hashlib.sha256(json.dumps(config.shaping(), sort_keys=True).encode())
+    digest = hashlib.sha256(config.shaping_json().encode())
     counts: Counter[str] = Counter()
     parts: list[str] = []
     buffer: io.BytesIO | None = None
