@@ -1,8 +1,10 @@
 """Head pose of a crop in degrees: yaw, pitch, roll, with the signs of records.py.
 
-`fsanet` averages the two FSA-Net heads (Yang et al. 2019). `landmarks` solves for the pose of a mean
-3D face under the 68 points (EPnP, then Levenberg-Marquardt) with a weak perspective. Angles are those
-of the head in the crop, so roll is near 0: alignment has levelled the eyes.
+`fsanet` averages the two FSA-Net heads (Yang et al. 2019); it sees the `ffhq` crop, on which its yaw
+agrees best with that of a fitted face mesh (correlation 0.99). `landmarks` reads yaw and pitch off the
+nose tip's place between eyes and mouth: the tip stands out by about half the eye distance, so it wanders
+with the tangent of the angle. Against FSA-Net it is 2 degrees off in yaw, 4 in pitch, on faces turned up
+to 40 degrees. Angles are those of the head in the crop: roll is near 0, alignment has levelled the eyes.
 """
 
 from __future__ import annotations
@@ -10,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from fstriplets.config import PipelineConfig
+from fstriplets.faces.align import similarity, warp
 from fstriplets.faces.landmarks import five_points
+from fstriplets.faces.templates import template_points
 from fstriplets.models.cache import onnx_session
 from fstriplets.models.weights import entry, installed, require
 from fstriplets.registry import Registry
@@ -65,6 +68,9 @@ class LandmarkPose:
     """Pose from the five points by ratios."""
 
     name = "landmarks"
+    # Fitted to FSA-Net on 124 photos: how far the tip stands out, and where it is at pitch 0.
+    _DEPTH = (0.53, 0.60)
+    _LEVEL = -0.044
     fingerprint = "landmarks-1"
 
     def __init__(self, config: PipelineConfig | None = None) -> None:
@@ -81,8 +87,8 @@ class LandmarkPose:
         tip = nose - (eyes + mouth) / 2
         side = float(tip @ across) / (width * height)
         up = float(tip @ down) / (height * height)
-        yaw = float(np.degrees(np.arctan2(side, 0.55)))
-        pitch = float(np.degrees(np.arctan2(0.05 - up, 0.55)))
+        yaw = float(np.degrees(np.arctan2(side, self._DEPTH[0])))
+        pitch = float(np.degrees(np.arctan2(self._LEVEL - up, self._DEPTH[1])))
         roll = float(np.degrees(np.arctan2(across[1], across[0])))
         return yaw, pitch, roll
 
@@ -92,7 +98,6 @@ class FsaNetPose:
 
     name = "fsanet"
     _SIDE = 64
-    _WINDOW = 0.125  # margin of an `ffhq` crop that is cut off before shrinking
 
     def __init__(self, config: PipelineConfig | None = None) -> None:
         names = ("fsanet_1x1", "fsanet_var")
@@ -101,11 +106,12 @@ class FsaNetPose:
         self.fingerprint = "fsanet-1:" + ",".join(sha[:12] for sha in self.weights.values())
 
     def estimate(self, crop: Pixels, landmarks: Points) -> Pose:
-        """Looks at the crop only."""
-        cut = round(self._WINDOW * crop.shape[0])
-        face = crop[cut : crop.shape[0] - cut, cut : crop.shape[0] - cut]
-        face = cv2.resize(face, (self._SIDE, self._SIDE), interpolation=cv2.INTER_AREA)
+        """Cuts an `ffhq` crop out of the crop, whatever template that has, and looks at it."""
+        matrix = similarity(five_points(landmarks), template_points("ffhq", self._SIDE))
+        face = warp(crop, matrix, self._SIDE)[..., ::-1]
         blob = ((face.astype(np.float32) - 127.5) / 127.5).transpose(2, 0, 1)[None]
+        blob = np.ascontiguousarray(blob)
         runs = [s.run(None, {s.get_inputs()[0].name: blob})[0][0] for s in self._sessions]
-        yaw, pitch, roll = np.mean(runs, axis=0)
-        return float(yaw), float(pitch), float(roll)
+        yaw, pitch, roll = (float(v) for v in np.mean(runs, axis=0))
+        turned = float(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])))
+        return -yaw, pitch, roll - turned  # FSA-Net counts yaw the other way

@@ -1,8 +1,9 @@
 """Quality of a face crop: sharpness, brightness, near-duplicate hash. Lean: they run on every photo.
 
 **Sharpness** is the spread of the Laplacian over the spread of the luma, in the middle of the face,
-at 128 px: `100 * var(Laplacian(g)) / (var(g) + 25)`, where g is the luma of the crop's inner half
-brought to 128 px by area averaging (or bilinear, from smaller crops). Divided by the contrast, it
+at 128 px: `100 * var(Laplacian(g)) / (var(g) + 25)`, where g is the luma of the face from brows to mouth
+(`templates.face_window`) brought to 128 px by area averaging (or bilinear, from smaller crops). Divided by
+the contrast, it
 does not take a dark or flat picture for a blurred one; taken at a fixed size, it does not depend on
 `image_size` or on the camera: an enlarged small face scores low, which is what one wants to know.
 The 25 (a deviation of 5 grey levels) keeps noise on an empty crop from counting as detail.
@@ -16,12 +17,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from fstriplets.faces.templates import face_window
+
 __all__ = ["Appearance", "bits_apart", "look_at", "perceptual_hash"]
 
 Pixels = npt.NDArray[np.uint8]
 
 _SIDE = 128
-_INNER = (0.25, 0.80)  # of an `ffhq` crop: brows to chin, little hair and background
+_FLAT = 25.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +35,20 @@ class Appearance:
     brightness: float  #: mean luma of the middle of the face, 0..255
 
 
-def look_at(crop: Pixels) -> Appearance:
-    """Sharpness and brightness of a crop, uint8 [S, S, 3] RGB."""
-    low, high = (round(share * crop.shape[0]) for share in _INNER)
-    face = cv2.cvtColor(crop[low:high, low:high], cv2.COLOR_RGB2GRAY)
-    how = cv2.INTER_AREA if face.shape[0] > _SIDE else cv2.INTER_LINEAR
-    face = cv2.resize(face, (_SIDE, _SIDE), interpolation=how)
+def look_at(crop: Pixels, window: tuple[float, float, float, float] = face_window("ffhq")) -> Appearance:
+    """Sharpness and brightness of a crop, uint8 [S, S, 3] RGB.
+
+    Args:
+        window: x0, y0, x1, y1 of the face's middle, shares of the side.
+    """
+    x0, y0, x1, y1 = (round(share * crop.shape[0]) for share in window)
+    face = cv2.cvtColor(crop[y0:y1, x0:x1], cv2.COLOR_RGB2GRAY)
+    if face.shape != (_SIDE, _SIDE):
+        how = cv2.INTER_AREA if min(face.shape) > _SIDE else cv2.INTER_LINEAR
+        face = cv2.resize(face, (_SIDE, _SIDE), interpolation=how)
     mean, spread = cv2.meanStdDev(face)
     _, detail = cv2.meanStdDev(cv2.Laplacian(face, cv2.CV_16S))
-    sharpness = 100.0 * float(detail[0, 0]) ** 2 / (float(spread[0, 0]) ** 2 + 25.0)
+    sharpness = 100.0 * float(detail[0, 0]) ** 2 / (float(spread[0, 0]) ** 2 + _FLAT)
     return Appearance(sharpness, float(mean[0, 0]))
 
 

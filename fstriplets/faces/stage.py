@@ -26,7 +26,7 @@ from fstriplets.faces.identity import check_identity, choose_faces, near_duplica
 from fstriplets.faces.landmarks import five_points, load_landmarker
 from fstriplets.faces.pose import load_pose_estimator
 from fstriplets.faces.quality import look_at, perceptual_hash
-from fstriplets.faces.templates import template_points
+from fstriplets.faces.templates import face_window, template_points
 from fstriplets.records import AlignedFace, Face, Photo, content_id
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class FaceStage:
     def __init__(self, config: PipelineConfig) -> None:
         self.config = config
         self._target = template_points(config.crop, config.image_size)
+        self._window = face_window(config.crop)
         self._detector: Detector | None = None
         if config.detector != "aligned":
             self._detector = load_detector(config)
@@ -138,7 +139,7 @@ class FaceStage:
         self, photo: Photo, crop: Pixels, box: Box, score: float, matrix: npt.NDArray[np.float64]
     ) -> Face:
         """The face's row as far as pixels and box tell."""
-        look = look_at(crop)
+        look = look_at(crop, self._window)
         return Face(
             face_id=content_id(photo.identity_id, crop.tobytes()),
             photo_id=photo.photo_id,

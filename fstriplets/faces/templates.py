@@ -25,6 +25,7 @@ __all__ = [
     "TEMPLATES",
     "Template",
     "embedder_window",
+    "face_window",
     "template",
     "template_points",
 ]
@@ -43,6 +44,8 @@ class Template:
     points: tuple[tuple[float, float], ...]  #: [5, 2]
     description: str
 
+
+_FACE_WINDOW = (0.25, 0.33, 0.75, 0.83)  # of an `ffhq` crop
 
 _FFHQ = ((0.3770, 0.4689), (0.6230, 0.4689), (0.5, 0.6133), (0.3908, 0.7252), (0.6092, 0.7252))
 
@@ -94,6 +97,17 @@ def template_points(name: str, size: int) -> Points:
     points = np.array(template(name).points) * size - 0.5
     points.setflags(write=False)
     return points
+
+
+@cache
+def face_window(name: str) -> tuple[float, float, float, float]:
+    """The middle of the face, brows to mouth, in a template's crop: x0, y0, x1, y1, shares of the side."""
+    ffhq, mine = np.array(_FFHQ), np.array(template(name).points)
+    scale = float(np.ptp(mine[:2, 0]) / np.ptp(ffhq[:2, 0]))
+    shift = mine.mean(axis=0) - scale * ffhq.mean(axis=0)
+    corners = np.array(_FACE_WINDOW).reshape(2, 2) * scale + shift
+    x0, y0, x1, y1 = (float(v) for v in np.clip(corners, 0, 1).ravel())
+    return x0, y0, x1, y1
 
 
 def embedder_window(crop: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
