@@ -13,7 +13,7 @@ SIZE = 256  # pixels
 
 
 def write_crops(folder: Path, people: int, photos: int) -> Path:
-    """A folder per person of 256 px JPEG crops, all different, of about 27 KiB as faces have at quality 95."""
+    """A folder per person of 256 px JPEG crops, all different, about 27 KiB each like faces at quality 95."""
     rng = np.random.default_rng(0)
     for person in range(people):
         place = folder / f"p{person:05d}"
@@ -25,7 +25,7 @@ def write_crops(folder: Path, people: int, photos: int) -> Path:
             shift = cv2.resize(
                 rng.normal(0, 12, (9, 9, 3)).astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_CUBIC
             )
-            grain = cv2.GaussianBlur(rng.normal(0, 9, (SIZE, SIZE, 3)).astype(np.float32), (0, 0), 0.8)
+            grain = cv2.GaussianBlur(rng.normal(0, 16, (SIZE, SIZE, 3)).astype(np.float32), (0, 0), 0.8)
             pixels = np.clip(base + shift + grain, 0, 255).astype(np.uint8)
             cv2.imwrite(str(place / f"{photo}.jpg"), pixels, [cv2.IMWRITE_JPEG_QUALITY, 95])
     return folder
