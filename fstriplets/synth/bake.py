@@ -1,0 +1,82 @@
+"""What is painted on the skin once a person: albedo, gloss and height over both textures."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from fstriplets.synth.hair import scalp_density, wave
+from fstriplets.synth.mesh import Mesh
+from fstriplets.synth.person import Person
+from fstriplets.synth.regions import Regions
+
+__all__ = ["bake_skin"]
+
+#: Channels of a baked texture: albedo RGB (linear), specular, roughness, height (units), smile crease.
+ALBEDO, SPECULAR, ROUGHNESS, HEIGHT, CREASE = slice(0, 3), 3, 4, 5, 6
+
+
+def bake_skin(person: Person, mesh: Mesh, regions: Regions) -> tuple[np.ndarray, np.ndarray]:
+    """Textures of the face [512, 512, 7] and of the back of the head [256, 256, 7], float32."""
+    p = mesh.position
+    face = np.zeros((*p.shape[:2], 7), np.float32)
+    albedo = 0.86 * person.texture.astype(np.float32) ** 2.2
+    albedo = _join_neck(albedo, person, regions)
+    warm = 1 + regions.ears[..., None] * np.array([0.06, -0.12, -0.12], np.float32)
+    albedo = albedo * warm
+    luma = person.texture.mean(-1)
+    fine = luma - cv2.GaussianBlur(luma, (0, 0), 4)
+    face[..., HEIGHT] = 0.20 * fine / max(float(person.base.mean()), 0.1)
+    x, y, z = np.abs(p[..., 0]), p[..., 1], p[..., 2]
+    oily = np.exp(-((x / 2.2) ** 2) - ((y - 1) / 6) ** 2) + 0.5 * np.exp(-((x / 4) ** 2) - ((y - 7.5) / 2) ** 2)
+    face[..., SPECULAR] = 0.35 + 0.25 * oily * (z > 4) + 0.5 * regions.lips - 0.12 * regions.neck
+    face[..., ROUGHNESS] = 0.43 - 0.12 * regions.lips + 0.04 * regions.neck
+    face[..., CREASE] = person.smile_map
+    face[..., ALBEDO] = _stubble(albedo, person, regions)
+    _scalp(face, p, person)
+    return face, _back_of_head(person, mesh, face)
+
+
+def _neck_colour(person: Person) -> np.ndarray:
+    return 0.86 * (person.base.astype(np.float32) * np.array([0.955, 0.94, 0.93], np.float32)) ** 2.2
+
+
+def _join_neck(albedo: np.ndarray, person: Person, regions: Regions) -> np.ndarray:
+    """The photos show no neck and no ears: take the colour of the cheeks there, with its own mottling."""
+    size = albedo.shape[0]
+    rng = np.random.default_rng([person.seed, 11])
+    coarse = cv2.resize(rng.standard_normal((40, 40)).astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
+    fine = cv2.GaussianBlur(rng.standard_normal((size, size)).astype(np.float32), (0, 0), 1.1)
+    mottle = 1 + 0.030 * coarse[..., None] * np.array([0.6, 1, 1.1], np.float32) + 0.10 * fine[..., None]
+    plain = _neck_colour(person) * mottle
+    w = np.clip(cv2.GaussianBlur(np.maximum(regions.neck, regions.ears), (0, 0), 7) * 1.3, 0, 1)[..., None]
+    return albedo * (1 - w) + plain * w
+
+
+def _stubble(albedo: np.ndarray, person: Person, regions: Regions) -> np.ndarray:
+    """Shaved or short facial hair darkens and greys the skin."""
+    tint = np.maximum(regions.beard * person.beard, regions.moustache * person.moustache)
+    rng = np.random.default_rng([person.seed, 12])
+    dots = cv2.GaussianBlur(rng.standard_normal(tint.shape).astype(np.float32), (0, 0), 0.7)
+    amount = np.clip(tint * (0.42 + 0.5 * dots), 0, 0.85)[..., None]
+    return albedo * (1 - amount) + (0.6 * person.hair_colour + 0.10 * albedo) * amount
+
+
+def _scalp(texture: np.ndarray, p: np.ndarray, person: Person) -> None:
+    """Tints the skin between the hairs and takes its gloss away."""
+    if person.hair.name == "bald":
+        return
+    density = scalp_density(p, person.hair)
+    cover = (0.80 if person.hair.name != "buzz" else 0.62) * density[..., None] ** 1.3
+    texture[..., ALBEDO] = texture[..., ALBEDO] * (1 - cover) + (0.7 * person.hair_colour + 0.06 * texture[..., ALBEDO]) * cover
+    texture[..., SPECULAR] *= 1 - 0.8 * cover[..., 0]
+
+
+def _back_of_head(person: Person, mesh: Mesh, face: np.ndarray) -> np.ndarray:
+    p = mesh.position_back
+    back = np.zeros((*p.shape[:2], 7), np.float32)
+    noise = 0.03 * wave(p, 3.0, person.seed + 1) + 0.02 * wave(p, 11.0, person.seed + 2)
+    back[..., ALBEDO] = _neck_colour(person) * (1 + noise[..., None])
+    back[..., SPECULAR], back[..., ROUGHNESS] = 0.28, 0.47
+    _scalp(back, p, person)
+    return back

@@ -1,0 +1,115 @@
+"""Brows, beard and moustache: short strands on the face."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fstriplets.synth.mesh import FACE, Mesh
+from fstriplets.synth.person import Person
+from fstriplets.synth.regions import Regions
+
+__all__ = ["FaceHair", "grow_beard", "grow_brows", "place"]
+
+
+class FaceHair:
+    """Strands rooted on the face, kept as root triangle and shape so that they move with it.
+
+    Attributes:
+        face: [S] triangle; weights: [S, 3]; shape: [S, K, 3] offsets in a frame of x, y and the normal.
+    """
+
+    def __init__(self, face: np.ndarray, weights: np.ndarray, shape: np.ndarray, shade: np.ndarray) -> None:
+        self.face, self.weights, self.shape, self.shade = face, weights, shape, shade
+
+
+def place(strands: FaceHair, faces: np.ndarray, vertices: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    """[S, K, 3] strand points on a posed face (model axes)."""
+    corner = faces[strands.face]
+    root = (vertices[corner] * strands.weights[..., None]).sum(1)
+    n = (normals[corner] * strands.weights[..., None]).sum(1)
+    n /= np.linalg.norm(n, axis=1, keepdims=True) + 1e-6
+    x = np.array([1.0, 0, 0], np.float32) - n * n[:, :1]
+    x /= np.linalg.norm(x, axis=1, keepdims=True) + 1e-6
+    y = np.cross(n, x)
+    frame = np.stack([x, y, n], 1)
+    return np.asarray(root[:, None] + strands.shape @ frame, np.float32)
+
+
+class _Locator:
+    """Triangle and weights under a canonical (x, y) on the front of the face."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        from scipy.spatial import cKDTree
+
+        self.ids = np.flatnonzero(mesh.material == FACE)
+        centre = mesh.neutral[mesh.faces[self.ids]].mean(1)
+        self.mesh, self.tree = mesh, cKDTree(centre)
+
+    def __call__(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        _, near = self.tree.query(points)
+        face = self.ids[near]
+        a, b, c = (self.mesh.neutral[self.mesh.faces[face, k]] for k in range(3))
+        u, v, w = b - a, c - a, points - a
+        uu, uv, vv = (u * u).sum(1), (u * v).sum(1), (v * v).sum(1)
+        wu, wv = (w * u).sum(1), (w * v).sum(1)
+        det = uu * vv - uv * uv + 1e-12
+        s, t = (vv * wu - uv * wv) / det, (uu * wv - uv * wu) / det
+        weights = np.clip(np.stack([1 - s - t, s, t], 1), -0.5, 1.5)
+        return face, (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+
+
+def _curved(direction: np.ndarray, length: np.ndarray, lift: float, bend: float, knots: int = 4) -> np.ndarray:
+    s = np.linspace(0, 1, knots, dtype=np.float32)[None, :, None]
+    flat = direction[:, None] * length[:, None, None] * s
+    rise = np.zeros_like(flat)
+    rise[..., 2] = 0.02 + length[:, None] * lift * np.sin(s[..., 0] * bend)
+    return (flat + rise).astype(np.float32)
+
+
+def grow_brows(mesh: Mesh, person: Person) -> FaceHair:
+    """Brow hairs along landmarks 17-26: upright at the nose, lying towards the temple."""
+    rng = np.random.default_rng([person.seed, 8])
+    points = mesh.neutral[mesh.landmarks]
+    roots, directions, lengths = [], [], []
+    arch = rng.uniform(-0.22, 0.12)
+    for line, sign in ((points[[21, 20, 19, 18, 17]], -1.0), (points[[22, 23, 24, 25, 26]], 1.0)):
+        n = int(180 + person.brow * 330)
+        t = (np.arange(n) + rng.random(n)) / n
+        t = 0.90 * t
+        width = (0.16 + 0.20 * person.brow) * np.interp(t, [0, 0.12, 0.55, 1], [0.5, 1.0, 0.85, 0.30])
+        o = np.clip(rng.normal(size=n) * 0.5, -1, 1) * width
+        k = np.minimum((t * 4).astype(int), 3)
+        f = (t * 4 - k)[:, None]
+        q = line[k] * (1 - f) + line[k + 1] * f
+        q = q + np.stack([0 * o, o - 0.33 + arch * np.sin(np.pi * t), 0 * o], 1)
+        lie = np.clip(t * 1.6, 0, 1)
+        up = np.interp(t, [0, 0.15, 0.5, 1], [1.2, 0.75, 0.28, -0.25]) - 0.55 * (o / width) * lie
+        d = np.stack([sign * (0.25 + 0.75 * lie), up, 0 * t], 1) + rng.normal(size=(n, 3)) * [0.2, 0.2, 0]
+        d /= np.linalg.norm(d, axis=1, keepdims=True)
+        roots.append(q)
+        directions.append(d)
+        lengths.append((0.42 + 0.20 * rng.random(n)) * np.interp(t, [0, 0.2, 1], [0.8, 1.0, 0.7]))
+    face, weights = _Locator(mesh)(np.concatenate(roots).astype(np.float32))
+    shape = _curved(np.concatenate(directions).astype(np.float32), np.concatenate(lengths).astype(np.float32), 0.14, 2.2)
+    return FaceHair(face, weights, shape, (0.75 + 0.5 * rng.random(len(face))).astype(np.float32))
+
+
+def grow_beard(mesh: Mesh, regions: Regions, person: Person, count: int) -> FaceHair | None:
+    """Beard and moustache hairs, or None for a shaved face; stubble shorter than 0.2 units is only painted."""
+    if max(person.beard, person.moustache) < 0.05 or person.beard_length < 0.18:
+        return None
+    rng = np.random.default_rng([person.seed, 9])
+    odds = np.maximum(regions.beard * person.beard, regions.moustache * person.moustache).ravel()
+    odds = np.where(mesh.inside.ravel(), odds, 0)
+    texel = rng.choice(len(odds), int(count * min(1.0, odds.sum() / 30000 + 0.2)), p=odds / odds.sum())
+    p = mesh.position.reshape(-1, 3)[texel] + rng.normal(size=(len(texel), 3)).astype(np.float32) * 0.03
+    face, weights = _Locator(mesh)(p)
+    lip = regions.moustache.ravel()[texel] > 0.4
+    side = np.sign(p[:, 0]) * np.clip(np.abs(p[:, 0]) / 1.5, 0.1, 1)
+    d = np.stack([np.where(lip, 0.8 * side, 0.15 * side), np.where(lip, -0.55, -1.0), 0 * side], 1)
+    d = d + rng.normal(size=d.shape) * [0.3, 0.25, 0]
+    d /= np.linalg.norm(d, axis=1, keepdims=True)
+    length = person.beard_length * (0.55 + 0.6 * rng.random(len(texel))) * np.where(lip, np.minimum(1, 0.5 / person.beard_length), 1)
+    shape = _curved(d.astype(np.float32), length.astype(np.float32), 0.35, 2.6, 5)
+    shape[:, 1:, :2] += np.cumsum(rng.normal(size=(len(texel), 4, 2)), 1) * 0.05 * np.sqrt(person.beard_length)
+    return FaceHair(face, weights, shape, (0.7 + 0.5 * rng.random(len(texel))).astype(np.float32))

@@ -1,0 +1,165 @@
+"""A photo's circumstances from one seed: pose, expression, gaze, light, background, camera, clothes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fstriplets.synth.clothes import NECKLINES
+from fstriplets.synth.mesh import Mesh
+from fstriplets.synth.shading import Lighting
+
+__all__ = ["Scene", "make_scene"]
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """Everything that may differ between two photos of one person.
+
+    Attributes:
+        seed: the photo's seed.
+        yaw, pitch, roll: of the head, degrees (see docs/synthetic-faces.md for the signs).
+        body_yaw: of the shoulders, degrees.
+        expression: [53] weights in [0, 1].
+        light: in camera axes.
+        backdrop: seed of the background; backdrop_kind: its name.
+        distance: camera to head, units; zoom: face size factor; shift: [2] of the face, picture widths.
+        exposure: factor on linear light; warmth: [3] white balance gains.
+        blur: defocus, share of the picture's width; noise: sensor noise; quality: JPEG quality 60..97.
+        neckline, looseness, cloth: clothes ([8]: two colours, pattern, scale).
+        glasses: wears their glasses, if they have any.
+    """
+
+    seed: int
+    yaw: float
+    pitch: float
+    roll: float
+    body_yaw: float
+    expression: np.ndarray
+    light: Lighting
+    backdrop: int
+    distance: float
+    zoom: float
+    shift: np.ndarray
+    exposure: float
+    warmth: np.ndarray
+    blur: float
+    noise: float
+    quality: int
+    neckline: str
+    looseness: float
+    cloth: np.ndarray
+    glasses: bool
+
+
+def make_scene(mesh: Mesh, seed: int, max_yaw: float = 60.0) -> Scene:
+    """The circumstances of a photo's seed.
+
+    Args:
+        max_yaw: limit of the head's yaw, degrees; its spread is 0.4 of it.
+    """
+    rng = np.random.default_rng([seed, 3])
+    yaw = float(np.clip(rng.normal(0, 0.42 * max_yaw), -max_yaw, max_yaw))
+    return Scene(
+        seed=seed,
+        yaw=yaw,
+        pitch=float(np.clip(rng.normal(0, 6), -18, 18)),
+        roll=float(np.clip(rng.normal(0, 4.5), -14, 14)),
+        body_yaw=float(yaw * rng.uniform(0.1, 0.8)),
+        expression=random_expression(mesh, rng),
+        light=random_light(rng),
+        backdrop=int(rng.integers(2**31)),
+        distance=float(rng.uniform(70, 150)),
+        zoom=float(rng.uniform(0.92, 1.12)),
+        shift=rng.normal(0, 0.012, 2).astype(np.float32),
+        exposure=float(np.exp(rng.normal(0.0, 0.12))),
+        warmth=np.exp(rng.normal(0, 1, 1) * np.array([0.035, 0.0, -0.045])).astype(np.float32),
+        blur=float(abs(rng.normal(0, 0.0011))),
+        noise=float(rng.uniform(0.002, 0.012)),
+        quality=int(rng.integers(82, 96)),
+        neckline=str(rng.choice(list(NECKLINES), p=[0.5, 0.14, 0.22, 0.14])),
+        looseness=float(rng.random()),
+        cloth=random_cloth(rng),
+        glasses=bool(rng.random() < 0.75),
+    )
+
+
+def random_cloth(rng: np.random.Generator) -> np.ndarray:
+    """[8] two linear colours, pattern number and scale."""
+    palette = np.array(
+        [[0.55, 0.55, 0.54], [0.30, 0.30, 0.31], [0.03, 0.035, 0.05], [0.018, 0.018, 0.02], [0.22, 0.03, 0.035],
+         [0.05, 0.09, 0.22], [0.06, 0.12, 0.07], [0.33, 0.25, 0.17], [0.12, 0.17, 0.26], [0.28, 0.12, 0.15], [0.35, 0.30, 0.08]]
+    )
+    a, b = palette[rng.integers(len(palette), size=2)] * rng.uniform(0.75, 1.2, (2, 1))
+    pattern = int(rng.choice(4, p=[0.58, 0.14, 0.18, 0.10]))
+    return np.concatenate([a, b, [pattern, rng.random()]]).astype(np.float32)
+
+
+def random_light(rng: np.random.Generator) -> Lighting:
+    """Key, fill and rim light and a sky whose colour goes with the key."""
+    warm, day, cool = np.array([1, 0.92, 0.82]), np.ones(3), np.array([0.86, 0.94, 1.0])
+    tint = [warm, day, cool]
+    key, fill = tint[rng.integers(3)], tint[rng.integers(3)]
+    turn = rng.uniform(-1.0, 1.0)
+    directions = np.array(
+        [
+            [np.sin(turn), rng.uniform(0.3, 0.95), np.cos(turn)],
+            [-np.sin(turn) * 1.3 - 0.2, rng.uniform(-0.1, 0.3), 0.6],
+            [rng.uniform(-0.9, 0.9), 0.5, -0.9],
+        ]
+    )
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    strength = rng.uniform(0.45, 0.95)
+    ambient = rng.uniform(0.20, 0.42) * (1.25 - 0.5 * strength)
+    colours = np.stack([key * strength, fill * rng.uniform(0.10, 0.42), day * rng.uniform(0.05, 0.5)])
+    sky = np.zeros((9, 3))
+    tone = (key * 0.5 + 0.5) * ambient
+    sky[0] = tone
+    sky[1] = tone * rng.uniform(0.2, 0.6) * np.array([0.95, 1, 1.06])
+    sky[2] = tone * rng.uniform(0.0, 0.35)
+    sky[3] = tone * rng.normal(0, 0.25)
+    sky[8] = tone * rng.normal(0, 0.06)
+    return Lighting(
+        directions.astype(np.float32), colours.astype(np.float32), sky.astype(np.float32), float(rng.uniform(0.15, 0.8))
+    )
+
+
+_MOODS: dict[str, dict[str, float]] = {
+    "rest": {},
+    "soft": {"mouthSmile": 0.28, "cheekSquint": 0.15, "eyeSquint": 0.1},
+    "smile": {"mouthSmile": 0.6, "cheekSquint": 0.35, "eyeSquint": 0.2, "mouthDimple": 0.15},
+    "grin": {"mouthSmile": 0.85, "cheekSquint": 0.6, "eyeSquint": 0.25, "jawOpen": 0.10, "mouthUpperUp": 0.35, "mouthDimple": 0.25, "mouthLowerDown": 0.15},
+    "laugh": {"mouthSmile": 0.8, "cheekSquint": 0.7, "eyeSquint": 0.45, "jawOpen": 0.28, "mouthUpperUp": 0.3, "mouthLowerDown": 0.2},
+    "talk": {"jawOpen": 0.16, "mouthFunnel": 0.22, "browInnerUp": 0.15},
+    "frown": {"browDown": 0.55, "mouthFrown": 0.3, "eyeSquint": 0.25},
+    "surprise": {"browInnerUp": 0.55, "browOuterUp": 0.5, "eyeWide": 0.35, "jawOpen": 0.2},
+    "press": {"mouthPress": 0.5, "mouthDimple": 0.25, "browInnerUp": 0.15},
+    "smirk": {"mouthSmile_L": 0.55, "cheekSquint_L": 0.25, "mouthDimple_L": 0.3},
+}
+
+
+def random_expression(mesh: Mesh, rng: np.random.Generator, mood: str | None = None) -> np.ndarray:
+    """[53] weights: a mood at some strength over a little resting asymmetry, a blink and a gaze."""
+    names = mesh.names
+    weights = np.zeros(len(names), np.float32)
+    for i, name in enumerate(names):
+        if name.startswith(("brow", "mouthPress", "mouthFrown", "mouthDimple", "eyeSquint", "noseSneer")):
+            weights[i] = 0.10 * rng.random()
+    for name in ("mouthLeft", "jawLeft", "mouthRight", "jawRight"):
+        weights[names.index(name)] = 0.06 * rng.random()
+    chosen = mood or str(rng.choice(list(_MOODS), p=[0.24, 0.18, 0.15, 0.13, 0.05, 0.08, 0.06, 0.04, 0.04, 0.03]))
+    strength = rng.uniform(0.7, 1.1)
+    for action, value in _MOODS[chosen].items():
+        for i, name in enumerate(names):
+            if name == action or name[:-2] == action:
+                weights[i] += value * strength * (1 + 0.10 * rng.normal())
+    blink = np.clip(0.17 + 0.06 * rng.normal(), 0.02, 0.36)
+    side, height = rng.normal(0, 0.22), rng.normal(0, 0.12)
+    for eye, sign in (("L", 1), ("R", -1)):
+        weights[names.index(f"eyeBlink_{eye}")] = blink + 0.02 * rng.normal()
+        weights[names.index(f"eyeLookOut_{eye}")] = max(0, sign * side)
+        weights[names.index(f"eyeLookIn_{eye}")] = max(0, -sign * side)
+        weights[names.index(f"eyeLookUp_{eye}")] = max(0, height)
+        weights[names.index(f"eyeLookDown_{eye}")] = max(0, -height)
+    return np.clip(weights, 0, 1)
