@@ -112,7 +112,7 @@ def dataset_card(run: dict[str, Any]) -> str:
         "",
         _table("Licence of the photos", counts["licences"]),
         _table("Consent", counts["consents"]),
-        _table("Licence of the weights that edited", counts["weights_licences"]),
+        _table("Licence of the weights that edited", counts["weights_licences"], "no weights used"),
         "For training on faces of adults who agreed to it, or of synthetic people. Not for impersonating,"
         " deceiving or identifying anybody.",
         "",
@@ -135,6 +135,6 @@ def _record_set(manifest: str) -> dict[str, Any]:
     return {"@type": "cr:RecordSet", "@id": manifest, "name": manifest, "field": fields}
 
 
-def _table(title: str, counts: dict[str, int]) -> str:
-    rows = "\n".join(f"| {name or 'unknown'} | {n} |" for name, n in sorted(counts.items()))
+def _table(title: str, counts: dict[str, int], unnamed: str = "unknown") -> str:
+    rows = "\n".join(f"| {name or unnamed} | {n} |" for name, n in sorted(counts.items()))
     return f"| {title} | triplets |\n|---|---|\n{rows}\n" if counts else ""

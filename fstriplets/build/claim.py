@@ -10,9 +10,11 @@ from fstriplets.config import PipelineConfig
 from fstriplets.errors import ConfigError, CorpusError, OutputError
 from fstriplets.shards import Store
 
-__all__ = ["RUN", "claim", "lock_stages"]
+__all__ = ["PERFORMANCE", "RUN", "check_places", "claim", "lock_stages", "read_run"]
 
 RUN = "run.json"
+#: Dask's performance report, where the config asks for one.
+PERFORMANCE = "performance.html"
 #: Everything a build writes: what --overwrite may remove.
 OURS = (
     "shards",

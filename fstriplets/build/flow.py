@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 from fstriplets.build.bucket import BucketResult, BucketTask, build_bucket
-from fstriplets.build.claim import check_places, claim, lock_stages
+from fstriplets.build.claim import PERFORMANCE, check_places, claim, lock_stages
 from fstriplets.build.estimate import estimate
 from fstriplets.build.finish import finish
 from fstriplets.build.job import Description, describe, warm
@@ -31,8 +31,6 @@ __all__ = ["build"]
 
 log = logging.getLogger(__name__)
 OnProgress = Callable[[Progress], None]
-#: Dask's performance report, beside run.json when `runtime.performance_report` is set.
-PERFORMANCE = "performance.html"
 
 
 def build(
@@ -73,19 +71,24 @@ def build(
         return estimate(config, corpus, identities)
     store = Store(config.output or "")
     claim(store, config, overwrite=overwrite, resume=resume)
-    performance = (
-        Path(store.root) / PERFORMANCE if config.runtime.performance_report and store.local else None
-    )
-    with open_engine(config.runtime, partial(warm, config.shaping_json()), performance) as engine:
+    with open_engine(
+        config.runtime, partial(warm, config.shaping_json()), _performance(store, config)
+    ) as engine:
         stages = _describe(engine, config)
         lock_stages(store, stages)
         tell(tally.progress("plan"))
         generations = plan_corpus(store, identities, config)
-        tasks = list(_open_tasks(store, config, generations, stages, tally, retry_failed, verify))
+        tally.total = sum(generations[-1].next_index.values())
+        tasks = _open_tasks(store, config, generations, stages, tally, retry_failed, verify)
         tell(tally.progress("build"))
         quarantined = _run(engine, store, tasks, tally, tell)
     tell(tally.progress("finish"))
     return finish(store, config, generations, tally, quarantined)
+
+
+def _performance(store: Store, config: PipelineConfig) -> Path | None:
+    wanted = config.runtime.performance_report and store.local
+    return Path(store.root) / PERFORMANCE if wanted else None
 
 
 def _describe(engine: Engine, config: PipelineConfig) -> Description:
@@ -106,9 +109,8 @@ def _open_tasks(
     retry_failed: bool,
     verify: bool,
 ) -> Iterator[BucketTask]:
-    """Buckets without a shard that can be trusted."""
+    """Buckets without a shard that can be trusted; an iterator, for there may be millions."""
     for generation, bucket in list_buckets(store, generations):
-        tally.total += 1
         key = f"{generation.digest}\0{stages.fingerprint}\0{bucket.shard}"
         plan_hash = hashlib.sha256(key.encode()).hexdigest()
         stats = read_stats(store, bucket.shard, bucket.split)
