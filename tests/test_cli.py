@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 
+from fstriplets.audit import Inspection
 from fstriplets.build import BuildReport, Progress
 from fstriplets.cli.app import COMMANDS, cli, run
 from fstriplets.cli.progress import BuildProgress, duration
@@ -254,14 +256,35 @@ def test_size(count: float, text: str) -> None:
     assert size(count) == text
 
 
-def test_inspect_json_is_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    class Summary:
-        def to_dict(self) -> dict[str, int]:
-            return {"triplets": 3}
+@pytest.fixture
+def inspection(monkeypatch: pytest.MonkeyPatch) -> Inspection:
+    found = Inspection(
+        dataset="out",
+        identities=2,
+        shards={"train": 1},
+        bytes=12_000,
+        rows={"photos": {"ok": 9, "rejected": 3}, "triplets": {"ok": 30}},
+        reasons={"photos": {"truncated": 1, "duplicate": 2}},
+        kinds={"pair_identity": 30},
+        consents={"": 30},
+    )
+    monkeypatch.setattr("fstriplets.audit.inspect_dataset", lambda dataset: found)
+    return found
 
-    monkeypatch.setattr("fstriplets.audit.inspect_dataset", lambda dataset: Summary())
+
+def test_inspect_prints_counts_and_every_reason(
+    inspection: Inspection, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["inspect", "out"]) == 0
+    shown = capsys.readouterr().out
+    for said in ("30 triplets of 2 people", "none on record 30", "9 of 12 accepted (75%)", "0 of 0 accepted"):
+        assert said in shown, said
+    assert shown.index("2 duplicate") < shown.index("1 truncated")
+
+
+def test_inspect_json_is_json(inspection: Inspection, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["inspect", "out", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"triplets": 3}
+    assert json.loads(capsys.readouterr().out) == asdict(inspection)
 
 
 def test_debug_flag_sets_the_variable(monkeypatch: pytest.MonkeyPatch, calls: list[dict[str, Any]]) -> None:

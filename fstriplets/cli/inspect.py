@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -44,13 +45,14 @@ def inspect(dataset: str, sheet: Path | None, rows: int, report: Path | None, as
       fstriplets inspect demo-out --sheet sheet.png --rows 20
       fstriplets inspect demo-out --report report.html
     """
-    from fstriplets.audit import contact_sheet, inspect_dataset, write_report
+    from fstriplets import audit
+    from fstriplets.cli.summary import inspection_lines
 
-    summary = inspect_dataset(dataset)
-    click.echo(json.dumps(summary.to_dict(), indent=2) if as_json else summary.text())
+    found = audit.inspect_dataset(dataset)
+    click.echo(json.dumps(asdict(found), indent=2) if as_json else "\n".join(inspection_lines(found)))
     if sheet is not None:
-        contact_sheet(dataset, sheet, rows=rows)
+        audit.contact_sheet(dataset, sheet, rows=rows)
         click.echo(f"contact sheet: {sheet}", err=True)
     if report is not None:
-        write_report(dataset, report, rows=rows)
-        click.echo(f"report: {report}", err=True)
+        where = audit.write_report(dataset, report, rows=rows)
+        click.echo(f"report: {where}", err=True)

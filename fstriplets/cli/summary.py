@@ -11,9 +11,10 @@ from fstriplets.cli.progress import duration
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from fstriplets.audit import Inspection
     from fstriplets.build import BuildReport
 
-__all__ = ["print_summary", "size", "summary_lines"]
+__all__ = ["inspection_lines", "print_summary", "size", "summary_lines"]
 
 _MOST_REASONS = 6
 
@@ -60,6 +61,36 @@ def _built(report: BuildReport) -> list[str]:
             f"  quarantined {len(report.quarantined)} photos that killed a worker: see manifests/photos"
         )
     return [*lines, *_rejects(report.rejects)]
+
+
+def inspection_lines(found: Inspection) -> list[str]:
+    """What `fstriplets inspect` prints."""
+    lines = [
+        f"{found.dataset}: {found.ok('triplets'):,} triplets of {found.identities:,} people",
+        f"  shards      {_total(found.shards)}, {size(found.bytes)}",
+    ]
+    groups = {
+        "kinds": found.kinds,
+        "edits": found.edits,
+        "splits": found.splits,
+        "licences": found.licences,
+        "consent": found.consents,
+        "weights": found.weights_licences,
+    }
+    lines += [f"  {name:<11} {_counts(_named(counts))}" for name, counts in groups.items() if any(counts)]
+    lines.append("")
+    for manifest in ("photos", "faces", "edits", "triplets"):
+        total, ok = found.total(manifest), found.ok(manifest)
+        share = f" ({ok / total:.0%})" if total else ""
+        lines.append(f"  {manifest:<11} {ok:,} of {total:,} accepted{share}")
+        ranked = sorted(found.reasons.get(manifest, {}).items(), key=lambda item: (-item[1], item[0]))
+        lines += [f"  {'':<11} {count:>9,} {reason}" for reason, count in ranked]
+    return lines
+
+
+def _named(counts: Mapping[str, int]) -> dict[str, int]:
+    """An empty licence or consent is an answer too."""
+    return {name or "none on record": count for name, count in counts.items()}
 
 
 def _rejects(rejects: Mapping[str, Mapping[str, int]]) -> list[str]:
