@@ -26,8 +26,11 @@ __all__ = ["cli", "main", "run"]
 #: name -> (where the command is, its line in `--help`).
 COMMANDS = {
     "build": ("fstriplets.cli.build:build", "Build triplet shards and manifests from a corpus of photos."),
-    "inspect": ("fstriplets.cli.inspect:inspect", "Show what is in a dataset: counts, rejects, pictures."),
-    "weights": ("fstriplets.cli.weights:weights", "List, import and verify model weights."),
+    "inspect": ("fstriplets.cli.inspect:inspect", "Show what is in a dataset: counts, reasons, pictures."),
+    "weights": (
+        "fstriplets.cli.weights:weights",
+        "Network weights: see what is known, fetch it, take local copies, check them.",
+    ),
     "synth": ("fstriplets.cli.synth:synth", "Render synthetic faces with ground truth."),
 }
 

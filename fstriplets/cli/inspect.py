@@ -35,7 +35,9 @@ __all__ = ["inspect"]
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 def inspect(dataset: str, sheet: Path | None, rows: int, report: Path | None, as_json: bool) -> None:
-    """Show what is in a dataset: counts per kind, edit and split, and every reason for a reject.
+    """Show what is in a dataset: counts, reasons, pictures.
+
+    Counts are per kind, edit, split and licence, and every reason for which something was rejected.
 
     DATASET is the folder or URL that `fstriplets build --output` wrote.
 

@@ -77,7 +77,7 @@ def inspection_lines(found: Inspection) -> list[str]:
         "consent": found.consents,
         "weights": found.weights_licences,
     }
-    lines += [f"  {name:<11} {_counts(_named(counts))}" for name, counts in groups.items() if any(counts)]
+    lines += [f"  {name:<11} {_counts(_named(counts))}" for name, counts in groups.items() if counts]
     lines.append("")
     for manifest in ("photos", "faces", "edits", "triplets"):
         total, ok = found.total(manifest), found.ok(manifest)
