@@ -152,13 +152,17 @@ def _discolour(old: Portrait, canvas: Canvas, skin: Array, strength: float, rng:
 
 def _grey(portrait: Portrait, canvas: Canvas, hair: Array, amount: float, rng: np.random.Generator) -> None:
     """Salt and pepper, then grey: single strands first, temples before the crown."""
-    noise = cloud(rng, portrait.height, portrait.width, 0.05 * portrait.unit, 2)
-    strands = cv2.GaussianBlur(noise, (0, 0), sigmaX=max(0.3, 0.006 * portrait.unit), sigmaY=0.08 * portrait.unit)
-    strands = strands / max(float(strands.std()), 1e-3)
+    lab = cv2.cvtColor(portrait.image, cv2.COLOR_RGB2LAB)
+    fine = lab[..., 0] - portrait.blur(lab[..., 0], 0.06)
+    sure = hair > 0.8
+    strands = fine / max(float(fine[sure].std()) if sure.any() else 1.0, 0.5)
+    strands = np.clip(strands, -2, 2) + 0.4 * cloud(rng, portrait.height, portrait.width, 0.3 * portrait.unit)
     x, y = portrait.grid
-    temples = 0.35 * smoothstep(np.abs(x), 0.5, 1.1) * smoothstep(y, -1.4, -0.6)
-    share = smoothstep(1.5 * amount + temples + 0.22 * strands, 0.25, 1.15) * float(smoothstep(amount, 0, 0.3))
-    colour_hair(canvas, hair, (float(rng.uniform(60, 70)), 0.0, float(rng.uniform(1, 4)), 1.1), 0.92 * share)
+    temples = 0.3 * smoothstep(np.abs(x), 0.5, 1.1) * smoothstep(y, -1.4, -0.6)
+    share = smoothstep(1.35 * amount + temples + 0.16 * strands, 0.1, 1.35) * float(smoothstep(amount, 0, 0.3))
+    old = float(np.median(lab[..., 0][sure])) if sure.any() else 40.0
+    lightness = min(0.55 * old + rng.uniform(34, 42), 74.0)  # black hair turns to iron, blond to silver
+    colour_hair(canvas, hair, (lightness, 0.0, float(rng.uniform(1, 3))), share)
 
 
 def _grey_brows(old: Portrait, canvas: Canvas, amount: float) -> None:

@@ -26,14 +26,14 @@ def beard(portrait: Portrait, canvas: Canvas, strength: float, rng: np.random.Ge
     canvas.paint(under, np.clip(soft * uneven, 0, 1) * (0.12 + 0.5 * strength) * float(smoothstep(strength, 0, 0.3)))
     lines, shades = _hairs(portrait, area, strength, rng)
     if len(lines):
-        widths = rng.uniform(0.010, 0.018, len(lines)) * portrait.unit * (0.8 + 0.4 * strength)
+        widths = rng.uniform(0.005, 0.011, len(lines)) * portrait.unit * (0.8 + 0.4 * strength)
         cover, shade = draw_strands(
             lines, widths, shades, portrait.height, portrait.width, sharpness_sigma(portrait.image)
         )
         level = np.clip(shade, 0, 1)[..., None]
-        bright = colour * 1.9 + 0.06 * tone
-        canvas.paint(colour * 0.55 + (bright - colour * 0.55) * level, cover * (0.45 + 0.45 * strength)
-                     * float(smoothstep(strength, 0, 0.25)))  # fmt: skip
+        dark, bright = colour * 0.62, colour * 1.75 + 0.09 * tone
+        opacity = (0.40 + 0.35 * strength) * float(smoothstep(strength, 0, 0.25))
+        canvas.paint(dark + (bright - dark) * level, cover * opacity)
 
 
 def _colour(portrait: Portrait) -> Array:
@@ -62,7 +62,7 @@ def _area(portrait: Portrait, rng: np.random.Generator) -> Array:
     middle = face[30]
     jaw = middle + (jaw - middle) * 1.03
     outline = portrait.frame.to_picture(np.vstack([top, curve(jaw, 60)]))
-    area = portrait.polygon(outline, 0.05)
+    area = portrait.polygon(outline, 0.07)
     lips = points[48:60]
     area *= 1 - portrait.polygon(curve(lips.mean(0) + 1.06 * (lips - lips.mean(0)), 60, closed=True), 0.012)
     x, y = portrait.grid
@@ -77,7 +77,7 @@ def _hairs(
     portrait: Portrait, area: Array, strength: float, rng: np.random.Generator
 ) -> tuple[Array, Array]:
     """Hairs that follow the jaw: down on the cheeks, out and down on the chin → lines, shades."""
-    density = 900 + 2100 * strength
+    density = 1500 + 3500 * strength
     ys, xs = np.nonzero(area > 0.12)
     count = min(len(ys), int(density * len(ys) / (1.6 * portrait.unit**2)))
     if count == 0:
@@ -92,7 +92,7 @@ def _hairs(
     angle = rng.normal(0, 0.35, len(pick)) + rng.normal(0, 0.25, 40)[(np.abs(face[:, 0]) * 20).astype(int) % 40]
     direction = np.stack([across + np.sin(angle), np.cos(angle)], -1)
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    length = (0.015 + 0.10 * strength**1.3) * rng.uniform(0.6, 1.3, len(pick))
+    length = (0.012 + 0.085 * strength**1.3) * rng.uniform(0.6, 1.3, len(pick))
     t = np.linspace(0, 1, 3)[None, :, None]
     bend = rng.normal(0, 0.25, (len(pick), 1, 1)) * np.stack([-direction[:, 1], direction[:, 0]], -1)[:, None]
     curved = face[:, None] + length[:, None, None] * (t * direction[:, None] + t**2 * bend)

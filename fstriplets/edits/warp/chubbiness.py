@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from fstriplets.edits.warp.geometry import apply_flow, dense_flow
+from fstriplets.edits.warp.geometry import apply_flow, curve, dense_flow
+from fstriplets.edits.warp.parse import skin_mask
 from fstriplets.edits.warp.portrait import Canvas, Portrait
+from fstriplets.edits.warp.wrinkles import crease
 
 __all__ = ["chubbiness"]
 
 Array = np.ndarray
 
 #: Outward move of jaw points 0..8 (ear to chin) at strength 1, face units; mirrored for 9..16.
-_JAW = np.array([0.02, 0.06, 0.12, 0.18, 0.22, 0.23, 0.21, 0.17, 0.14])
+_JAW = np.array([0.04, 0.10, 0.16, 0.20, 0.215, 0.205, 0.18, 0.15, 0.13])
 #: Width of the band outside the face that gives way, face units.
 _BAND = 0.62
 
@@ -23,6 +25,33 @@ def chubbiness(portrait: Portrait, canvas: Canvas, strength: float, rng: np.rand
     flow = dense_flow(points, moves, 1.0 * portrait.unit, portrait.height, portrait.width)
     warped, mask = apply_flow(portrait.image, flow)
     canvas.paint(warped, mask)
+    _fullness(Portrait(canvas.image, portrait.points + _moved(portrait, points, moves)), canvas, strength)
+
+
+def _moved(portrait: Portrait, points: Array, moves: Array) -> Array:
+    """How far each landmark went: only those of the jaw did."""
+    shift = np.zeros_like(portrait.points)
+    shift[:17] = moves[:17]
+    return shift
+
+
+def _fullness(full: Portrait, canvas: Canvas, strength: float) -> None:
+    """Light on the rounder cheeks, the crease of a second chin, a deeper fold beside the mouth."""
+    face = full.frame.to_face(full.points)
+    lip, chin = face[57], face[8]
+    up = 0.30 * (lip - chin)  # the crease lies between the lip and the new chin
+    arc = np.array([face[6] + 1.3 * up, face[7] + up, chin + 0.8 * up, face[9] + up, face[10] + 1.3 * up])
+    shading = crease(full, full.frame.to_picture(curve(arc, 30)), 0.055, 0.13)
+    for nostril, corner, side in ((31, 48, -1), (35, 54, 1)):
+        start, end = face[nostril] + [side * 0.07, -0.04], face[corner] + [side * 0.15, 0.0]
+        bend = (start + end) / 2 + [side * 0.07, -0.01]
+        fold = full.frame.to_picture(curve(np.array([start, bend, end]), 20))
+        shading += crease(full, fold, 0.05, 0.09)
+    x, y = full.grid
+    for corner, jaw, side in ((48, 3, -1), (54, 13, 1)):
+        apple = 0.5 * face[corner] + 0.5 * face[jaw] + [side * 0.02, -0.22]
+        shading += 0.05 * np.exp(-(((x - apple[0]) / 0.26) ** 2 + ((y - apple[1]) / 0.24) ** 2))
+    canvas.shade(1 + strength * skin_mask(full) * shading)
 
 
 def _moves(portrait: Portrait, strength: float) -> tuple[Array, Array]:

@@ -12,26 +12,26 @@ import numpy as np
 from fstriplets.edits.warp.geometry import curve, smoothstep
 from fstriplets.edits.warp.parse import hair_mask
 from fstriplets.edits.warp.portrait import Canvas, Portrait
-from fstriplets.edits.warp.texture import cloud, draw_strands, sharpness_sigma
+from fstriplets.edits.warp.texture import draw_strands, sharpness_sigma
 from fstriplets.errors import PhotoRejected
 
 __all__ = ["colour_hair", "find_hair", "hair"]
 
 Array = np.ndarray
 
-#: Natural hair: Lab of its middle tone in daylight, and how much its highlights stand out.
-_COLOURS: dict[str, tuple[float, float, float, float]] = {
-    "black": (14, 0.5, 0.5, 0.85),
-    "dark brown": (24, 6, 9, 0.9),
-    "brown": (36, 9, 16, 1.0),
-    "auburn": (34, 20, 22, 1.0),
-    "copper": (46, 24, 33, 1.05),
-    "dark blond": (54, 6, 22, 1.1),
-    "blond": (68, 4, 26, 1.15),
-    "grey": (62, 0, 2, 1.1),
+#: Natural hair: Lab of its middle tone in daylight.
+_COLOURS: dict[str, tuple[float, float, float]] = {
+    "black": (13, 0.5, 0.5),
+    "dark brown": (23, 5, 8),
+    "brown": (35, 8, 15),
+    "auburn": (33, 16, 17),
+    "copper": (45, 18, 26),
+    "dark blond": (53, 5, 20),
+    "blond": (67, 3, 23),
+    "grey": (58, 0, 2),
 }
-#: A new colour is at least this far (Lab) from the old one.
-_NEW = 18.0
+#: A new colour is at least this far (Lab) from the old one, and no further in lightness.
+_NEW, _REACH = 17.0, 36.0
 
 
 def hair(portrait: Portrait, canvas: Canvas, strength: float, rng: np.random.Generator) -> None:
@@ -59,69 +59,92 @@ def _middle(image: Array, mask: Array) -> Array:
     return np.asarray(np.median(lab[mask > 0.7], axis=0) if (mask > 0.7).any() else lab.mean((0, 1)))
 
 
-def _new_colour(portrait: Portrait, mask: Array, rng: np.random.Generator) -> tuple[float, float, float, float]:
+def _new_colour(portrait: Portrait, mask: Array, rng: np.random.Generator) -> tuple[float, float, float]:
     old = _middle(portrait.image, mask)
-    names = [n for n, c in _COLOURS.items() if np.linalg.norm(np.array(c[:3]) - old) > _NEW]
-    lightness, a, b, contrast = _COLOURS[names[rng.integers(len(names))]]
-    return lightness * rng.uniform(0.92, 1.08), a * rng.uniform(0.85, 1.15), b, contrast
+    table = np.array(list(_COLOURS.values()))
+    away = np.linalg.norm(table - old, axis=1)
+    fits = (away > _NEW) & (np.abs(table[:, 0] - old[0]) < _REACH)
+    choices = np.flatnonzero(fits) if fits.any() else np.array([int(away.argmax())])
+    lightness, a, b = table[choices[rng.integers(len(choices))]]
+    return lightness * rng.uniform(0.92, 1.08), a * rng.uniform(0.85, 1.15), b
 
 
 def colour_hair(
-    canvas: Canvas, mask: Array, target: tuple[float, float, float, float], strength: float | Array
+    canvas: Canvas, mask: Array, target: tuple[float, float, float], strength: float | Array
 ) -> None:
     """Move hair towards a colour, keeping its strands.
+
+    Pixels are moved, not replaced: at the edge, where hair is mixed with skin or background, the share
+    that is hair moves and the rest stays.
 
     Args:
         canvas: painted on.
         mask: [H, W] in 0..1.
-        target: Lab of the middle tone, and the contrast of the strands.
+        target: Lab of the middle tone.
         strength: 0..1, a number or [H, W].
     """
     lab = cv2.cvtColor(np.clip(canvas.image, 0, 1), cv2.COLOR_RGB2LAB)
     old = _middle(canvas.image, mask)
-    lightness, a, b, contrast = target
+    sure = mask > 0.9
+    low, high = np.quantile(lab[..., 0][sure], [0.02, 0.97]) if sure.any() else (0.0, 100.0)
     # strands of dark hair differ little: give them the relief that the lighter colour shows
-    gain = contrast * np.clip((lightness + 12) / (old[0] + 12), 0.55, 2.0) ** 0.8
-    relief = (lab[..., 0] - old[0]) * gain
-    relief = np.where(relief > 0, 30 * np.tanh(relief / 30), 34 * np.tanh(relief / 34))
-    new_l = np.clip(lightness + relief, 2, 97)
-    chroma = np.clip(new_l / max(lightness, 1), 0.25, 1.15)  # shadows and highlights have less of it
-    own = 0.25  # a little of the hair's own variety stays
+    gain = float(np.clip((target[0] + 14) / (old[0] + 14), 0.6, 2.4)) ** 0.75
+    relief = np.clip(lab[..., 0], low, high) - old[0]
+    extra = (gain - 1) * relief * smoothstep(mask, 0.7, 1.0)
+    lightness = lab[..., 0] + mask * (target[0] - old[0] + np.clip(extra, -26, 18))
+    lightness = np.where(lightness > 82, 82 + 15 * np.tanh((lightness - 82) / 15), np.maximum(lightness, 1.5))
+    depth = np.clip((lightness - 4) / max(target[0], 8), 0.2, 1.1)  # shadows have less colour
     new = np.stack(
-        [new_l, a * chroma + own * (lab[..., 1] - old[1]), b * chroma + own * (lab[..., 2] - old[2])], -1
+        [
+            lightness,
+            lab[..., 1] + mask * (target[1] * depth - 0.75 * lab[..., 1] - 0.25 * old[1]),
+            lab[..., 2] + mask * (target[2] * depth - 0.75 * lab[..., 2] - 0.25 * old[2]),
+        ],
+        -1,
     )
-    canvas.paint(cv2.cvtColor(new.astype(np.float32), cv2.COLOR_LAB2RGB), mask * strength)
+    new = cv2.cvtColor(new.astype(np.float32), cv2.COLOR_LAB2RGB)
+    canvas.paint(new, np.minimum(1, mask * 50) * strength)
 
 
 def _fringe(
     portrait: Portrait, canvas: Canvas, mask: Array, strength: float, rng: np.random.Generator
 ) -> None:
-    """Strands from the hairline over the forehead, in the colour the hair now has."""
+    """Locks of strands from above the hairline to the brows, in the colour the hair now has."""
+    lines, widths, shades = _strands(portrait, mask, rng)
+    count = int(len(lines) * (0.12 + 0.88 * strength**1.3))  # the same strands, more and more of them
+    sigma = sharpness_sigma(portrait.image)
+    cover, shade = draw_strands(
+        lines[:count], widths[:count], shades[:count], portrait.height, portrait.width, sigma
+    )
+    # strands come out of the hair: they show little by little below their roots
+    rooted = smoothstep(portrait.blur(mask, 0.07), 1.0, 0.55)
+    _lay(portrait, canvas, mask, cover * rooted, shade, float(smoothstep(strength, 0, 0.2)))
+
+
+def _strands(portrait: Portrait, mask: Array, rng: np.random.Generator) -> tuple[Array, Array, Array]:
+    """All strands of a full fringe in drawing order: lines [N, 8, 2], widths [N], shades [N, 8]."""
     roots_x, roots_y = _hairline(portrait, mask)
     face = portrait.frame.to_face(portrait.points)
-    brow_x, brow_y = face[17:27, 0], face[17:27, 1]
-    count = int(130 + 330 * strength)
-    x = np.interp(rng.uniform(0, 1, count), np.linspace(0, 1, len(roots_x)), roots_x)
-    order = np.argsort(rng.uniform(0, 1, count))
-    x = x[order]
-    root = np.interp(x, roots_x, roots_y) - rng.uniform(0.06, 0.22, count)
-    # locks: neighbours bend alike and end alike
-    lock = np.round(x / 0.11 + rng.normal(0, 0.3, count)).astype(int)
-    lean, reach = rng.normal(0, 0.07, 64), rng.uniform(0.78, 1.02, 64)
-    sweep = rng.uniform(-0.22, 0.22)
-    length = (0.55 + 0.45 * strength) * reach[lock % 64] * rng.uniform(0.86, 1.05, count)
-    tip = root + (np.interp(x, brow_x, brow_y) + 0.02 - root) * np.clip(length, 0.2, 1.05)
-    drift = (sweep + lean[lock % 64] + rng.normal(0, 0.025, count)) * (tip - root) / 0.6
-    t = np.linspace(0, 1, 7)
-    lines_x = x[:, None] + drift[:, None] * t**1.7 + 0.06 * x[:, None] * np.sin(np.pi * t) * 0.6
+    count, steps = 620, 8
+    x = rng.uniform(roots_x[0], roots_x[-1], count)
+    lock = np.round(x / 0.10 + rng.normal(0, 0.35, count)).astype(int) % 64
+    lean, reach, tone = rng.normal(0, 0.09, 64), rng.uniform(0.80, 1.0, 64), rng.normal(0, 0.09, 64)
+    sweep = rng.uniform(-0.25, 0.25)
+    root = np.interp(x, roots_x, roots_y) - rng.uniform(0.10, 0.30, count)
+    tip = root + (np.interp(x, face[17:27, 0], face[17:27, 1]) + 0.03 - root) * np.clip(
+        reach[lock] * rng.uniform(0.82, 1.04, count), 0.2, 1.06
+    )
+    t = np.linspace(0, 1, steps)
+    centre = np.array([x[lock == k].mean() if (lock == k).any() else 0.0 for k in range(64)])[lock]
+    gather = 0.55 * (centre - x)[:, None] * t**1.5  # the strands of a lock end in one point
+    drift = ((sweep + lean[lock] + rng.normal(0, 0.02, count)) * (tip - root) / 0.55)[:, None] * t**1.6
+    lines_x = x[:, None] + gather + drift + rng.normal(0, 0.008, (count, 1)) * np.sin(np.pi * t)
     lines_y = root[:, None] + (tip - root)[:, None] * t
-    points = portrait.frame.to_picture(np.stack([lines_x, lines_y], -1).reshape(-1, 2)).reshape(count, 7, 2)
-    light = 0.5 + rng.normal(0, 0.14, (count, 1)) + 0.16 * np.exp(-(((t - 0.45) / 0.2) ** 2)) - 0.10 * t
-    cover, shade = draw_strands(
-        points, rng.uniform(0.012, 0.026, count) * portrait.unit, np.clip(light, 0.05, 0.95),
-        portrait.height, portrait.width, sharpness_sigma(portrait.image),
-    )  # fmt: skip
-    _lay(portrait, canvas, mask, cover, shade, float(smoothstep(strength, 0, 0.25)))
+    points = portrait.frame.to_picture(np.stack([lines_x, lines_y], -1).reshape(-1, 2))
+    light = 0.46 + tone[lock][:, None] + rng.normal(0, 0.09, (count, 1))
+    light = light + 0.10 * np.exp(-(((t - 0.4 - lean[lock][:, None]) / 0.22) ** 2)) - 0.12 * t**3
+    widths = rng.uniform(0.007, 0.017, count) * portrait.unit
+    return points.reshape(count, steps, 2), widths, np.clip(light, 0.03, 0.97)
 
 
 def _hairline(portrait: Portrait, mask: Array) -> tuple[Array, Array]:
@@ -149,12 +172,10 @@ def _hairline(portrait: Portrait, mask: Array) -> tuple[Array, Array]:
 def _lay(portrait: Portrait, canvas: Canvas, mask: Array, cover: Array, shade: Array, opacity: float) -> None:
     """Put strands on the canvas: shadow first, then hair in tones of the hair there is."""
     sure = mask > 0.7
-    tones = np.quantile(canvas.image[sure], [0.08, 0.5, 0.93], axis=0).astype(np.float32)
+    tones = np.quantile(canvas.image[sure], [0.06, 0.5, 0.95], axis=0).astype(np.float32)
     level = np.clip(shade, 0, 1)[..., None]
     dark = tones[0] + (tones[1] - tones[0]) * np.clip(level * 2, 0, 1)
     colour = dark + (tones[2] - tones[1]) * np.clip(level * 2 - 1, 0, 1)
     skin = np.clip(1 - mask, 0, 1)
     canvas.shade(1 - 0.28 * opacity * skin * np.clip(portrait.blur(cover, 0.05) - 0.2 * cover, 0, 1))
     canvas.paint(colour, cover * opacity)
-    grain = cloud(np.random.default_rng(0), portrait.height, portrait.width, 2.0, 1)
-    canvas.image += (cover * opacity * 0.006)[..., None] * grain[..., None]
