@@ -79,6 +79,9 @@ class YuNetDetector:
 
 
 def _load(path: str) -> Any:
+    logs = cv2.utils.logging
+    level = logs.getLogLevel()
+    logs.setLogLevel(logs.LOG_LEVEL_ERROR)  # OpenCV 5 warns about a target nobody asked for
     try:
         return cv2.FaceDetectorYN.create(path, "", (320, 320), 0.3, _NMS, _KEEP)
     except cv2.error as error:
@@ -86,6 +89,8 @@ def _load(path: str) -> Any:
             f"OpenCV {cv2.__version__} cannot load {path}: {str(error).strip().splitlines()[-1]};"
             " upgrade opencv-python, or choose another detector (insightface, lbp)"
         ) from error
+    finally:
+        logs.setLogLevel(level)
 
 
 def _detection(row: Any, ratio: npt.NDArray[np.float64], margin: int) -> Detection:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from fstriplets.config import PipelineConfig
 from fstriplets.errors import PhotoRejected
 from fstriplets.faces import aligned
-from fstriplets.faces.align import outside_share, similarity, transform_points, warp
+from fstriplets.faces.align import invert, outside_share, similarity, transform_points, warp
 from fstriplets.faces.detectors import Box, Detection, Detector, load_detector
 from fstriplets.faces.embed import load_embedder
 from fstriplets.faces.gates import gate
@@ -128,12 +128,11 @@ class FaceStage:
         """Points guessed from a box: let the landmarker find better ones, and align again."""
         if self._landmarker.name == "template":
             return matrix
-        crop = warp(pixels, matrix, 256 if self.config.image_size < 256 else self.config.image_size)
-        scale = crop.shape[0] / self.config.image_size
-        found = self._landmarker.find(crop, template_points(self.config.crop, crop.shape[0]))
-        better = similarity(five_points((found + 0.5) / scale - 0.5), self._target)
-        again = np.vstack([better, [0, 0, 1]]) @ np.vstack([matrix, [0, 0, 1]])
-        return np.asarray(again[:2])
+        side = 256
+        ideal = template_points(self.config.crop, side)
+        rough = similarity(transform_points(self._target, invert(matrix)), ideal)
+        found = five_points(self._landmarker.find(warp(pixels, rough, side), ideal))
+        return similarity(transform_points(found, invert(rough)), self._target)
 
     def _describe(
         self, photo: Photo, crop: Pixels, box: Box, score: float, matrix: npt.NDArray[np.float64]

@@ -20,6 +20,7 @@ __all__ = ["pull"]
 Progress = Callable[[int, int], None]
 _BLOCK = 1 << 18
 _TIMEOUT = 30.0  # seconds without a byte
+_PAUSE = 0.5  # seconds before the second try, doubled before each further one
 
 
 def pull(name: str, *, attempts: int = 3, progress: Progress | None = None) -> Path:
@@ -64,7 +65,7 @@ def _with_retries(wanted: WeightsEntry, part: Path, attempts: int, progress: Pro
                 f"cannot download {wanted.name!r} from {wanted.url}: {error}; without a network take a"
                 f" local copy: fstriplets weights import {wanted.file}"
             ) from error
-        time.sleep(0.5 * min(2.0 ** (attempt - 1), 10.0))
+        time.sleep(_PAUSE * 2 ** (attempt - 1))
 
 
 def _try(wanted: WeightsEntry, part: Path, progress: Progress | None) -> Exception | None:
