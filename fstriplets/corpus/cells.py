@@ -35,7 +35,6 @@ class Columns:
     """
 
     def __init__(self, path: str, table: pa.Table) -> None:
-        import pyarrow as pa
         import pyarrow.compute as pc
 
         self._path = path
@@ -70,9 +69,7 @@ class Columns:
         table = table.select([n for n in names if n in keep or n in self._numeric])
         order = pc.sort_indices(table, [("identity_id", "ascending"), ("path", "ascending")])
         self._order = order
-        self._table = table
-        self._names = set(table.column_names)
-        self._pa = pa
+        self._table = table.combine_chunks()  # or every take below walks all chunks
 
     def batch(self, start: int, size: int) -> Iterator[dict[str, Any]]:
         """Keyword arguments of `Terms.photo`, for the sorted rows from `start`."""
@@ -194,12 +191,9 @@ def _numbers(value: Any) -> list[float]:
     if isinstance(value, str):
         text = value.strip()
         value = json.loads(text) if text.startswith("[") else re.split(r"[\s,;]+", text)
-    flat: list[float] = []
-    for item in value:
-        if isinstance(item, list | tuple):
-            flat.extend(map(float, item))
-        else:
-            flat.append(float(item))
+    if value and isinstance(value[0], list | tuple):
+        value = [number for point in value for number in point]
+    flat = list(map(float, value))
     if not all(map(math.isfinite, flat)):
         raise ValueError("a number is not finite")
     return flat
