@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from fstriplets.build.job import Description
 from fstriplets.config import PipelineConfig
+from fstriplets.corpus import Corpus
+from fstriplets.corpus.folder import FolderCorpus
 from fstriplets.errors import ConfigError, CorpusError, OutputError
 from fstriplets.shards import Store
 
-__all__ = ["PERFORMANCE", "RUN", "check_places", "claim", "lock_stages", "read_run"]
+__all__ = ["PERFORMANCE", "RUN", "check_apart", "check_places", "claim", "lock_stages", "read_run"]
 
 RUN = "run.json"
 #: Dask's performance report, where the config asks for one.
@@ -92,23 +95,29 @@ def read_run(store: Store) -> dict[str, Any] | None:
     return run
 
 
-def check_places(corpus: str, output: str) -> None:
-    """The output may not lie inside the corpus: its images would become photos.
+def check_places(config: PipelineConfig) -> None:
+    """Both ends of the build are named.
 
     Raises:
-        ConfigError, CorpusError: one of the two is not set, or the output lies in the corpus.
+        CorpusError, ConfigError: one of the two is not.
     """
-    from pathlib import Path
-
-    if not corpus:
+    if not config.corpus:
         raise CorpusError("no corpus: name one with --corpus PATH or the key `corpus`")
-    if not output:
+    if not config.output:
         raise ConfigError("no output: name one with --output DIR or the key `output`")
-    if "://" in corpus or "://" in output:
+
+
+def check_apart(store: Store, corpus: Corpus) -> None:
+    """The output may not lie in a folder of photos: its images would become photos of the next build.
+
+    Raises:
+        OutputError: it does.
+    """
+    if not isinstance(corpus, FolderCorpus) or not store.local:
         return
-    outside, inside = Path(output).resolve(), Path(corpus).resolve()
-    if outside == inside or inside in outside.parents:
-        raise OutputError(f"--output {output} lies inside the corpus {corpus}; choose a folder outside it")
+    inside, outside = Path(corpus.root).resolve(), Path(store.root).resolve()
+    if inside == outside or inside in outside.parents:
+        raise OutputError(f"--output {store.url} lies inside the corpus {corpus.root}; choose another folder")
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:

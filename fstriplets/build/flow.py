@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 from fstriplets.build.bucket import BucketResult, BucketTask, build_bucket
-from fstriplets.build.claim import PERFORMANCE, check_places, claim, lock_stages
+from fstriplets.build.claim import PERFORMANCE, check_apart, check_places, claim, lock_stages
 from fstriplets.build.estimate import estimate
 from fstriplets.build.finish import finish
 from fstriplets.build.job import Description, describe, warm
@@ -63,13 +63,14 @@ def build(
     """
     tally = Tally()
     tell = progress or (lambda _: None)
-    check_places(config.corpus or "", config.output or "")
+    check_places(config)
     corpus = open_corpus(config.corpus or "", config)
     identities = islice(corpus.identities(), limit)
     tell(tally.progress("scan"))
     if dry_run:
         return estimate(config, corpus, identities)
     store = Store(config.output or "")
+    check_apart(store, corpus)
     claim(store, config, overwrite=overwrite, resume=resume)
     with open_engine(
         config.runtime, partial(warm, config.shaping_json()), _performance(store, config)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from fstriplets.corpus.base import Corpus, Terms
 from fstriplets.errors import CorpusError
 from fstriplets.registry import Registry
+from fstriplets.resources import resource
 
 if TYPE_CHECKING:
     from fstriplets.config import PipelineConfig
@@ -27,6 +28,8 @@ CORPORA: Registry[Callable[[str, Terms], Corpus]] = Registry(
     },
     group="fstriplets.corpora",
 )
+#: The corpus that travels with the package: synthetic people.
+DEMO = "demo"
 #: A folder that holds one of these is described by it; the first one found is used.
 TABLE_NAMES = ("table.parquet", "table.csv", "corpus.parquet", "corpus.csv")
 _TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".pq")
@@ -40,13 +43,16 @@ def open_corpus(spec: str | Path, config: PipelineConfig) -> Corpus:
     Args:
         spec: a folder per person; a csv/parquet table or a folder that holds one (TABLE_NAMES); tar
             shards: a file, a folder of tars, or a brace pattern `photos-{0000..0099}.tar`; local or a
-            URL; `NAME:SPEC` for a backend of that name.
+            URL; `NAME:SPEC` for a backend of that name; `demo`, the corpus that travels with the
+            package, unless a file or folder of that name lies here.
         config: gives licence, consent and require_consent.
 
     Raises:
         CorpusError: nothing there, or nothing a corpus can be made of.
     """
     text, terms = os.fspath(spec), Terms.of(config)
+    if text == DEMO and not os.path.exists(text):
+        text = str(resource(DEMO))
     name, colon, rest = text.partition(":")
     if colon and not rest.startswith("//") and name in CORPORA.names():
         return CORPORA.get(name)(rest, terms)
