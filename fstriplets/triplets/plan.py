@@ -100,7 +100,7 @@ def possible_edits(face: Face, config: PipelineConfig) -> list[PlannedEdit]:
 
 
 def _total(photos: int, config: PipelineConfig) -> int:
-    total = int(config.triplets_per_photo * photos + 0.5)
+    total = round(config.triplets_per_photo * photos)
     cap = config.max_triplets_per_identity
     return min(total, cap) if cap else total
 
