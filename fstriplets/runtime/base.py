@@ -84,6 +84,11 @@ class Engine(Protocol):
         """Processes at work; 0: in this process."""
         ...
 
+    @property
+    def timeout(self) -> float:
+        """Seconds a task may take that names no timeout itself."""
+        ...
+
     def map(self, function: Callable[[Any], Any], tasks: Iterable[Task]) -> Iterator[Outcome]:
         """Outcomes in the order they finish.
 
@@ -146,9 +151,7 @@ def _interruptible(manager: Any) -> Iterator[Engine]:
         with manager as engine:
             yield engine
     except KeyboardInterrupt as error:
-        raise Interrupted(
-            "stopped; finished shards stay and running the same command resumes"
-        ) from error
+        raise Interrupted("stopped; finished shards stay and running the same command resumes") from error
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -26,7 +26,9 @@ def visible_gpus() -> list[str]:
     if command is None:
         return []
     try:
-        listing = subprocess.run([command, "-L"], capture_output=True, text=True, timeout=30, check=True).stdout
+        listing = subprocess.run(
+            [command, "-L"], capture_output=True, text=True, timeout=30, check=True
+        ).stdout
     except (OSError, subprocess.SubprocessError):
         return []
     return _devices(listing)

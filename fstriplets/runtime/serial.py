@@ -6,6 +6,7 @@ For debuggers, notebooks and tests. It cannot survive what kills its process and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any
@@ -23,6 +24,7 @@ class SerialEngine:
     """
 
     workers = 0
+    timeout = math.inf
 
     def __init__(self, warm: Callable[[], None] | None = None) -> None:
         self._warm = warm
@@ -38,12 +40,13 @@ class SerialEngine:
     def map(self, function: Callable[[Any], Any], tasks: Iterable[Task]) -> Iterator[Outcome]:
         """Outcomes in the order of the tasks."""
         for task in tasks:
-            try:
-                if self._warm is not None:
-                    self._warm()
-                    self._warm = None
-                value = function(task.payload)
-            except Exception as error:
-                yield Outcome(task, None, error)
-            else:
-                yield Outcome(task, value, None)
+            yield self._run(function, task)
+
+    def _run(self, function: Callable[[Any], Any], task: Task) -> Outcome:
+        try:
+            if self._warm is not None:
+                self._warm()
+                self._warm = None
+            return Outcome(task, function(task.payload), None)
+        except Exception as error:
+            return Outcome(task, None, error)
