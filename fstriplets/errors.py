@@ -72,7 +72,11 @@ class MissingDependency(UserError):
     """An optional package is not installed."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
+        self._given = (package, extra, purpose)
         super().__init__(f"{purpose} needs {package}: pip install 'fstriplets[{extra}]'")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (MissingDependency, self._given)
 
 
 class Interrupted(FstripletsError):
