@@ -139,21 +139,23 @@ def read_local(path: str) -> bytes:
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except FileNotFoundError:
-        raise PhotoRejected("missing", f"{path} does not exist", "failed") from None
+        raise PhotoRejected("missing", "the file does not exist", "failed") from None
     except PermissionError:
-        raise PhotoRejected("no_permission", f"no permission to read {path}", "failed") from None
+        raise PhotoRejected("no_permission", "no permission to read the file", "failed") from None
     except OSError as error:
-        raise PhotoRejected("unreadable", f"cannot open {path}: {error.strerror}", "failed") from error
+        raise PhotoRejected("unreadable", f"the file cannot be opened: {error.strerror}", "failed") from error
     with os.fdopen(handle, "rb") as file:
         info = os.fstat(file.fileno())
         if not stat.S_ISREG(info.st_mode):
-            raise PhotoRejected("not_a_file", f"{path} is a folder, pipe or device")
+            raise PhotoRejected("not_a_file", "a folder, pipe or device, no file")
         if info.st_size > MAX_PHOTO_BYTES:
-            raise PhotoRejected("huge", f"{path} has {info.st_size:,} bytes: too many for a photo")
+            raise PhotoRejected("huge", f"the file has {info.st_size:,} bytes: too many for a photo")
         try:
             return file.read()
         except OSError as error:
-            raise PhotoRejected("unreadable", f"cannot read {path}: {error.strerror}", "failed") from error
+            raise PhotoRejected(
+                "unreadable", f"the file cannot be read: {error.strerror}", "failed"
+            ) from error
 
 
 def read_any(root: str, uri: str) -> bytes:
@@ -173,12 +175,12 @@ def read_url(url: str) -> bytes:
         filesystem, path = fsspec.core.url_to_fs(url)
         size = filesystem.size(path)
         if size is not None and size > MAX_PHOTO_BYTES:
-            raise PhotoRejected("huge", f"{url} has {size:,} bytes: too many for a photo")
+            raise PhotoRejected("huge", f"the object has {size:,} bytes: too many for a photo")
         data: bytes = filesystem.cat_file(path)
         return data
     except FileNotFoundError:
-        raise PhotoRejected("missing", f"{url} does not exist", "failed") from None
+        raise PhotoRejected("missing", "the object does not exist", "failed") from None
     except PermissionError:
-        raise PhotoRejected("no_permission", f"no permission to read {url}", "failed") from None
+        raise PhotoRejected("no_permission", "no permission to read the object", "failed") from None
     except (OSError, ValueError) as error:
-        raise PhotoRejected("unreadable", f"cannot read {url}: {error}", "failed") from error
+        raise PhotoRejected("unreadable", f"the object cannot be read: {error}", "failed") from error
