@@ -45,8 +45,8 @@ def _colour(portrait: Portrait) -> Array:
         brows = portrait.polygon(portrait.points[17:22]) + portrait.polygon(portrait.points[22:27]) > 0.5
         pixels = portrait.image[brows] if brows.any() else portrait.image.reshape(-1, 3)
         colour = np.quantile(pixels, 0.2, axis=0)
-    limit = 0.75 * skin_tone(portrait)  # blond beards are darker than blond hair
-    return np.asarray(np.minimum(colour, limit), np.float32)
+    limit = 0.6 * float(skin_tone(portrait).mean())  # blond beards are darker than blond hair
+    return np.asarray(colour * min(1.0, limit / max(float(colour.mean()), 1e-3)), np.float32)
 
 
 def _area(portrait: Portrait, rng: np.random.Generator) -> Array:

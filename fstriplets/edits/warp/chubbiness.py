@@ -14,7 +14,7 @@ __all__ = ["chubbiness"]
 Array = np.ndarray
 
 #: Outward move of jaw points 0..8 (ear to chin) at strength 1, face units; mirrored for 9..16.
-_JAW = np.array([0.04, 0.10, 0.16, 0.20, 0.215, 0.205, 0.18, 0.15, 0.13])
+_JAW = np.array([0.05, 0.12, 0.19, 0.24, 0.26, 0.25, 0.22, 0.18, 0.155])
 #: Width of the band outside the face that gives way, face units.
 _BAND = 0.62
 

@@ -141,8 +141,8 @@ def _strands(portrait: Portrait, mask: Array, rng: np.random.Generator) -> tuple
     lines_x = x[:, None] + gather + drift + rng.normal(0, 0.008, (count, 1)) * np.sin(np.pi * t)
     lines_y = root[:, None] + (tip - root)[:, None] * t
     points = portrait.frame.to_picture(np.stack([lines_x, lines_y], -1).reshape(-1, 2))
-    light = 0.46 + tone[lock][:, None] + rng.normal(0, 0.09, (count, 1))
-    light = light + 0.10 * np.exp(-(((t - 0.4 - lean[lock][:, None]) / 0.22) ** 2)) - 0.12 * t**3
+    light = 0.55 + tone[lock][:, None] + rng.normal(0, 0.13, (count, 1))
+    light = light + 0.20 * np.exp(-(((t - 0.4 - lean[lock][:, None]) / 0.22) ** 2)) - 0.12 * t**3
     widths = rng.uniform(0.007, 0.017, count) * portrait.unit
     return points.reshape(count, steps, 2), widths, np.clip(light, 0.03, 0.97)
 

@@ -156,15 +156,25 @@ def _seeds(small: Portrait) -> tuple[Array, Array] | None:
     # the colour most rays agree on, the ones straight up counting a little more
     medians = np.array([np.median(lab[band[:, 1], band[:, 0]], axis=0) for band in bands])
     near = np.linalg.norm(medians[:, None] - medians, axis=-1) < _SAME_HAIR
-    colour = np.median(medians[near[int(near.sum(1).argmax())]], axis=0)
+    agreed = medians[near[int(near.sum(1).argmax())]]
+    colour = np.median(agreed, axis=0)
+    if not _natural(colour):
+        return None
+    spread = float(np.clip(3 * np.median(np.linalg.norm(agreed - colour, axis=1)), 10, _SAME_HAIR))
     background = lab[_far(small)]
     if np.mean(np.linalg.norm(background - colour, axis=-1) < _TOLD_APART) > 0.4:
         return None
     seeds = np.zeros(skin.shape, bool)
     for band in bands:
         x, y = band[:, 0], band[:, 1]
-        seeds[y, x] = np.linalg.norm(lab[y, x] - colour, axis=-1) < _SAME_HAIR
+        seeds[y, x] = np.linalg.norm(lab[y, x] - colour, axis=-1) < spread
     return seeds, colour
+
+
+def _natural(lab: Array) -> bool:
+    """Is this a colour hair has? Caps, scarves and walls mostly are not."""
+    a, b = float(lab[1]), float(lab[2])
+    return -7 < a < 28 and -12 < b < 45 and not (b < -5 and lab[0] > 45) and not (a > 16 and b < 8)
 
 
 def _after_skin(small: Portrait, skin: Array, reach: Array, pixels: Array) -> Array | None:
@@ -210,13 +220,27 @@ def _grow(small: Portrait, seeds: Array, colour: Array) -> Array:
     cv2.grabCut(picture, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), 3, cv2.GC_INIT_WITH_MASK)
     found = ((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)).astype(np.uint8)
     found = cv2.morphologyEx(found, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    # thin hair beside the face is lost to GrabCut's smoothness: take what has the hair's own colour
+    reach = (x / 1.6) ** 2 + ((y - 0.1) / 2.0) ** 2 < 1
+    sides = (unlike < 0.75 * _SAME_HAIR) & ~skin & ~face & reach & ((y < 0.7) | (np.abs(x) > 0.9)) & (y < 1.4)
+    if np.mean(unlike[_far(small)] < _SAME_HAIR) < 0.08:
+        found |= (sides & (labels != cv2.GC_BGD)).astype(np.uint8)
     _, parts = cv2.connectedComponents(found)
     touched = np.unique(parts[seeds & (found > 0)])
     grown: Array = np.isin(parts, touched[touched > 0])
     wide = (x / 1.9) ** 2 + ((y + 0.1) / 2.3) ** 2 > 1
-    if (grown & wide & (y < 0.3)).sum() > 0.3 * max(1, grown.sum()):
-        return np.zeros_like(grown)  # it ran into the background
+    leaked = (grown & wide & (y < 0.3)).sum() > 0.3 * max(1, grown.sum())
+    if leaked or _flat(lab[..., 0], grown, float(colour[0])):
+        return np.zeros_like(grown)
     return grown
+
+
+def _flat(lightness: Array, grown: Array, level: float) -> bool:
+    """Is a good part of it without any strands? Then it is a wall; only black hair may be so even."""
+    if level < 30 or not grown.any():
+        return False
+    relief = np.sqrt(np.maximum(cv2.blur(lightness**2, (5, 5)) - cv2.blur(lightness, (5, 5)) ** 2, 0))
+    return bool(np.mean(relief[grown] < 1.0) > 0.2)
 
 
 def _matte(portrait: Portrait, rough: Array) -> Array:
