@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -69,16 +68,12 @@ def count_histograms(store: Store, bins: int = 24) -> list[Histogram]:
     for manifest in dict.fromkeys(measure.manifest for measure in MEASURES):
         measures = [measure for measure in MEASURES if measure.manifest == manifest]
         histograms = [Histogram(m, np.zeros(bins, np.int64), np.zeros(bins, np.int64)) for m in measures]
-        for part in _parts(store, manifest, measures):
+        for part in iter_manifest(store, manifest, ["status", *(measure.column for measure in measures)]):
             accepted = np.array([status == "ok" for status in part["status"].to_pylist()], bool)
             for histogram in histograms:
                 _add(histogram, part[histogram.measure.column], accepted)
         found += [histogram for histogram in histograms if histogram.total]
     return found
-
-
-def _parts(store: Store, manifest: str, measures: list[Measure]) -> Iterator[pa.Table]:
-    return iter_manifest(store, manifest, ["status", *(measure.column for measure in measures)])
 
 
 def _add(histogram: Histogram, column: pa.ChunkedArray, accepted: np.ndarray) -> None:

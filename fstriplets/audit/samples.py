@@ -48,7 +48,8 @@ class Shown:
         """The member's encoded image, by range read from its shard."""
         row = self.row
         path = shard_path(row["shard"], row["split"])
-        return store.read_range(path, row[f"{role}_offset"], row[f"{role}_size"])
+        data: bytes = store.read_range(path, row[f"{role}_offset"], row[f"{role}_size"])
+        return data
 
 
 def choose_triplets(store: Store, rows: int, seed: int = 0, max_parts: int = 200) -> list[Shown]:
