@@ -124,7 +124,7 @@ def _two_people(people: list[_Person], rng: random.Random) -> StoredSample | Non
         if not others:
             return None
         target = others[rng.randrange(len(others))]
-    return _formed("vanilla", source, target, b"")
+    return _formed("vanilla", source, target, None)
 
 
 def _one_photo(people: list[_Person], rng: random.Random) -> StoredSample:
@@ -132,14 +132,14 @@ def _one_photo(people: list[_Person], rng: random.Random) -> StoredSample:
     return _formed("vanilla_same", person, person, person.image)
 
 
-def _formed(kind: str, source: _Person, target: _Person, result: bytes | memoryview) -> StoredSample:
+def _formed(kind: str, source: _Person, target: _Person, result: bytes | memoryview | None) -> StoredSample:
     meta = {
         "kind": kind,
         "identity_id": source.identity_id,
         "target_identity_id": target.identity_id,
         "source_id": source.face_id,
         "target_id": target.face_id,
-        "result_id": target.face_id if len(result) else "",
+        "result_id": target.face_id if result is not None else "",
         "real": "source",
     }
     for name in ("licence", "consent"):

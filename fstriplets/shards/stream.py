@@ -38,7 +38,7 @@ class StoredSample:
     meta: dict[str, Any]
     source: bytes | memoryview
     target: bytes | memoryview
-    result: bytes | memoryview
+    result: bytes | memoryview | None  #: None: nobody knows it (vanilla)
 
     def unedited(self) -> tuple[bytes | memoryview, str]:
         """The real member's bytes and id."""

@@ -54,7 +54,7 @@ class Decoder:
         images: list[np.ndarray | None] = []
         for role, name in zip(ROLES, ids, strict=True):
             data = getattr(sample, role)
-            if not len(data):
+            if data is None:
                 images.append(None)
                 continue
             if name not in decoded:  # two members of a triplet are often one and the same image
@@ -95,7 +95,7 @@ class Decoder:
         return out | {"meta": meta}
 
     def _decode(self, data: bytes | memoryview, member: str) -> np.ndarray:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if len(data) else None
         if image is None:
             raise DatasetError(f"member {member} is not a readable image")
         size = self.image_size
