@@ -98,13 +98,13 @@ class AcceptConfig(_Section):
     """Gates on an edit (DESIGN section 5); every measured value is in the edits manifest."""
 
     identity_max: float = Field(
-        0.92, ge=-1, le=1, description="identity edits: cosine to the original stays below this"
+        0.95, ge=-1, le=1, description="identity edits: cosine to the original stays below this"
     )
     identity_floor: float = Field(
-        0.15, ge=-1, le=1, description="identity edits: and above this, or it is no plausible face"
+        0.2, ge=-1, le=1, description="identity edits: and above this, or it is no plausible face"
     )
     identity_min: float = Field(
-        0.50, ge=-1, le=1, description="attribute edits: cosine to the original stays above this"
+        0.45, ge=-1, le=1, description="attribute edits: cosine to the original stays above this"
     )
     min_inside_change: float = Field(
         0.5, ge=0, description="mean absolute change inside the edited region, of 255"

@@ -31,7 +31,7 @@ _COLOURS: dict[str, tuple[float, float, float]] = {
     "grey": (58, 0, 2),
 }
 #: A new colour is at least this far (Lab) from the old one, and no further in lightness.
-_NEW, _REACH = 17.0, 36.0
+_NEW, _REACH = 16.0, 29.0
 
 
 def hair(portrait: Portrait, canvas: Canvas, strength: float, rng: np.random.Generator) -> None:

@@ -24,6 +24,8 @@ _SMALL = 112
 _MIN_HAIR, _MIN_RAYS = 0.35, 0.3
 #: Lab distance within which colours are one head of hair, and beyond which hair is not background.
 _SAME_HAIR, _TOLD_APART = 20.0, 11.0
+#: Nearer to the skin's colour than this: a bald head, or hair that cannot be told from it.
+_BALD = 10.0
 
 
 def face_outline(portrait: Portrait, top: float = -1.0) -> Array:
@@ -158,7 +160,8 @@ def _seeds(small: Portrait) -> tuple[Array, Array] | None:
     near = np.linalg.norm(medians[:, None] - medians, axis=-1) < _SAME_HAIR
     agreed = medians[near[int(near.sum(1).argmax())]]
     colour = np.median(agreed, axis=0)
-    if not _natural(colour):
+    skin_lab = np.median(lab[_cheeks(small)], axis=0)
+    if not _natural(colour) or np.linalg.norm(colour - skin_lab) < _BALD:
         return None
     spread = float(np.clip(3 * np.median(np.linalg.norm(agreed - colour, axis=1)), 10, _SAME_HAIR))
     background = lab[_far(small)]
@@ -225,12 +228,16 @@ def _grow(small: Portrait, seeds: Array, colour: Array) -> Array:
     sides = (unlike < 0.75 * _SAME_HAIR) & ~skin & ~face & reach & ((y < 0.7) | (np.abs(x) > 0.9)) & (y < 1.4)
     if np.mean(unlike[_far(small)] < _SAME_HAIR) < 0.08:
         found |= (sides & (labels != cv2.GC_BGD)).astype(np.uint8)
+    filled = cv2.morphologyEx(found, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7)))
+    found |= filled & (~face & ~(skin & (unlike > 12))).astype(np.uint8)
     _, parts = cv2.connectedComponents(found)
     touched = np.unique(parts[seeds & (found > 0)])
     grown: Array = np.isin(parts, touched[touched > 0])
     wide = (x / 1.9) ** 2 + ((y + 0.1) / 2.3) ** 2 > 1
     leaked = (grown & wide & (y < 0.3)).sum() > 0.3 * max(1, grown.sum())
-    if leaked or _flat(lab[..., 0], grown, float(colour[0])):
+    crown = grown[(np.abs(x) < 0.7) & (y < -0.8) & (y > -1.35)]  # nobody's hair leaves this bare
+    bare = crown.size > 0 and crown.mean() < 0.15
+    if leaked or bare or _flat(lab[..., 0], grown, float(colour[0])):
         return np.zeros_like(grown)
     return grown
 
