@@ -9,6 +9,7 @@ from fstriplets.synth.hair import scalp_density, wave
 from fstriplets.synth.mesh import Mesh
 from fstriplets.synth.person import Person
 from fstriplets.synth.regions import Regions
+from fstriplets.synth.wrinkles import draw_wrinkles
 
 __all__ = ["bake_skin"]
 
@@ -32,6 +33,9 @@ def bake_skin(person: Person, mesh: Mesh, regions: Regions) -> tuple[np.ndarray,
     face[..., SPECULAR] = 0.35 + 0.25 * oily * (z > 4) + 0.5 * regions.lips - 0.12 * regions.neck
     face[..., ROUGHNESS] = 0.43 - 0.12 * regions.lips + 0.04 * regions.neck
     face[..., CREASE] = person.smile_map
+    wrinkles = draw_wrinkles(mesh, person.seed, person.age)
+    face[..., HEIGHT] += wrinkles.height
+    albedo = albedo * np.exp(wrinkles.dark[..., None] * np.array([0.85, 1.05, 1.1], np.float32))
     face[..., ALBEDO] = _stubble(albedo, person, regions)
     _scalp(face, p, person)
     return face, _back_of_head(person, mesh, face)
@@ -67,7 +71,7 @@ def _scalp(texture: np.ndarray, p: np.ndarray, person: Person) -> None:
     if person.hair.name == "bald":
         return
     density = scalp_density(p, person.hair)
-    cover = (0.80 if person.hair.name != "buzz" else 0.62) * density[..., None] ** 1.3
+    cover = (0.80 if person.hair.name != "buzz" else 0.62) * density[..., None] ** 1.3 * (1 - person.hair.loss) ** 0.7
     texture[..., ALBEDO] = texture[..., ALBEDO] * (1 - cover) + (0.7 * person.hair_colour + 0.06 * texture[..., ALBEDO]) * cover
     texture[..., SPECULAR] *= 1 - 0.8 * cover[..., 0]
 

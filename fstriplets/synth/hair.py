@@ -45,7 +45,9 @@ class HairStyle:
             sides, units; part: where it is parted, units from the middle (right is positive).
         forward: combed forward (> 0) or back, -1..1; curl: 0 straight, 1 curls.
         volume: lift at the root, about 1; burn: how low the sideburns reach, canonical height.
-        thin: thinning of the crown, 0..1.
+        thin: thinning of the crown, 0..1; loss: share of all hair that is gone, 0..1.
+        fringe: extra hair over the forehead, 0 none .. 1 down to the brows.
+        cut: share of every strand cut off, 0..1.
     """
 
     name: str = "short"
@@ -58,6 +60,9 @@ class HairStyle:
     volume: float = 1.0
     burn: float = 1.5
     thin: float = 0.0
+    loss: float = 0.0
+    fringe: float = 0.0
+    cut: float = 0.0
     seed: int = 0
 
 
@@ -113,12 +118,51 @@ def grow_hair(mesh: Mesh, vertices: np.ndarray, normals: np.ndarray, style: Hair
         vertices, normals: [V, 3] of the person without expression.
         count: strands to make.
     """
-    if style.name == "bald" or style.length <= 0:
+    if style.loss >= 1:
         return None
+    parts = []
+    if style.name != "bald":
+        parts.append(_grow(mesh, vertices, normals, style, count))
+    if style.fringe > 0:
+        length = STYLES["fringe"] * (0.25 + 0.95 * style.fringe)
+        front = replace(style, name="fringe", length=length / STYLES["fringe"], part=0.0, seed=style.seed + 1)
+        parts.append(_grow(mesh, vertices, normals, front, count // 4, only_front=True))
+    if not parts:
+        return None
+    joined = parts[0] if len(parts) == 1 else _joined(parts)
+    joined = _cut(joined, style.cut) if style.cut > 0 else joined
+    if style.loss > 0:
+        order = np.random.default_rng([style.seed, 7]).random(len(joined.points))
+        joined = _taken(joined, order >= style.loss)
+    return joined
+
+
+def _joined(parts: list[Strands]) -> Strands:
+    return Strands(*(np.concatenate([getattr(p, f) for p in parts]) for f in ("points", "shade", "head", "length", "grey")))
+
+
+def _taken(strands: Strands, keep: np.ndarray) -> Strands:
+    return Strands(strands.points[keep], strands.shade[keep], strands.head[keep], strands.length[keep], strands.grey[keep])
+
+
+def _cut(strands: Strands, share: float) -> Strands:
+    """The first 1 - share of every strand, resampled to as many knots."""
+    knots = strands.points.shape[1]
+    at = np.linspace(0, (knots - 1) * (1 - share), knots)
+    low = np.minimum(at.astype(int), knots - 2)
+    f = (at - low).astype(np.float32)[None, :, None]
+    points = strands.points[:, low] * (1 - f) + strands.points[:, low + 1] * f
+    head = strands.head[:, low] * (1 - f[..., 0]) + strands.head[:, low + 1] * f[..., 0]
+    return Strands(points, strands.shade, head, strands.length * np.float32(1 - share), strands.grey)
+
+
+def _grow(mesh: Mesh, vertices: np.ndarray, normals: np.ndarray, style: HairStyle, count: int, only_front: bool = False) -> Strands:
     rng = np.random.default_rng([style.seed, 5])
     faces = mesh.faces[(mesh.material == FACE) | (mesh.material == BACK)]
     centre = mesh.neutral[faces].mean(1)
     density = scalp_density(centre, style)
+    if only_front:
+        density = density * (centre[:, 1] > 8.2) * (centre[:, 2] > 3.5) * (np.abs(centre[:, 0]) < 5.5)
     edge = vertices[faces]
     area = np.linalg.norm(np.cross(edge[:, 1] - edge[:, 0], edge[:, 2] - edge[:, 0]), axis=1)
     odds = area * density

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from fstriplets.synth.hair import HairStyle
+from fstriplets.synth.skin import SkinSample, sample_skin, shipped_skin, smile_folds
 
-__all__ = ["Person", "make_person"]
+__all__ = ["Person", "make_person", "skin_at"]
 
 #: Spread of the identity weights: the model's modes have unit variance in its own scans.
 SHAPE_SPREAD = 1.25
@@ -53,7 +54,8 @@ class Person:
         iris: [6] linear RGB of the iris and of its inner ring; pupil: share of the iris.
         beard, moustache: density 0..1; beard_length: units.
         chubby: -1..1.5, weight on cheeks, jaw and under the chin, 0 as the shape has it.
-        freckles: 0..1; glasses: style number, -1 never wears them.
+        glasses: row of wear.FRAMES, -1 never wears them; glasses_seed: their colour and fit.
+        skin_seed: the identity seed the skin was drawn from.
     """
 
     seed: int
@@ -74,8 +76,9 @@ class Person:
     moustache: float
     beard_length: float
     chubby: float
-    freckles: float
     glasses: int
+    glasses_seed: int
+    skin_seed: int
 
     @property
     def tone(self) -> float:
@@ -85,13 +88,12 @@ class Person:
 
 def make_person(seed: int) -> Person:
     """The person of an identity seed; the same everywhere."""
-    from fstriplets.synth.complexion import sample_complexion
-
     rng = np.random.default_rng([seed, 1])
-    shape = np.clip(rng.normal(size=100) * SHAPE_SPREAD, -SHAPE_LIMIT, SHAPE_LIMIT).astype(np.float32)
-    texture, base, smile_map = sample_complexion(np.random.default_rng([seed, 2]))
-    tone = float((base.astype(np.float64) ** 2.2).mean())
     age = float(np.clip(rng.normal(38, 14), 19, 78))
+    skin = skin_at(seed, age)
+    shape = np.clip(skin.identity * SHAPE_SPREAD, -SHAPE_LIMIT, SHAPE_LIMIT).astype(np.float32)
+    texture, base, smile_map = skin.texture, skin.base, smile_folds(shipped_skin())
+    tone = float((base.astype(np.float64) ** 2.2).mean())
     masculine = bool(rng.random() < 0.5)
     fair = float(np.clip((tone - 0.16) / 0.2, 0, 1)) * rng.uniform(0.3, 1.0)
     dark_odds = np.array([0.5, 0.35, 0.12, 0.01, 0, 0, 0.02])
@@ -123,9 +125,16 @@ def make_person(seed: int) -> Person:
         moustache=float(rng.uniform(0.3, 1.0)) if bearded else 0.0,
         beard_length=float(rng.choice([0.12, 0.25, 0.6, 1.3], p=[0.4, 0.3, 0.2, 0.1])),
         chubby=float(rng.normal(0, 0.35)),
-        freckles=float(max(0, rng.normal(-0.3, 0.6)) * (tone > 0.18)),
         glasses=int(rng.integers(0, 4)) if rng.random() < 0.25 else -1,
+        glasses_seed=seed,
+        skin_seed=seed,
     )
+
+
+def skin_at(seed: int, age: float) -> SkinSample:
+    """The skin of an identity seed at an age in years: the same skin, more mottled and spotted."""
+    share = float(np.clip((age - 20) / 60, 0, 1.2))
+    return sample_skin(shipped_skin(), np.random.default_rng([seed, 2]), age=share)
 
 
 def _hair(rng: np.random.Generator, masculine: bool, age: float, tone: float, seed: int) -> HairStyle:

@@ -1,170 +1,162 @@
-"""One photo of one person: pose, rasterise, shade, hair, camera."""
+"""One photo of one person: pose, rasterise, shade, hair, camera; and its truth."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
-from fstriplets.synth.bake import bake_skin
-from fstriplets.synth.brows import FaceHair, grow_beard, grow_brows, place
+from fstriplets.synth.body import Body
+from fstriplets.synth.brows import place
 from fstriplets.synth.camera import backdrop, develop
 from fstriplets.synth.clothes import garment_mesh
-from fstriplets.synth.hair import Strands, grow_hair, shade_strands
-from fstriplets.synth.mesh import CLOTH, EYE_L, EYE_R, GUMS, TEETH, Mesh, mesh_normals
-from fstriplets.synth.person import Person
-from fstriplets.synth.raster import draw_strands, interpolate, raster
+from fstriplets.synth.hair import shade_strands
+from fstriplets.synth.mesh import CLOTH, EYE_L, EYE_R, FRAME, GUMS, TEETH, Mesh, mesh_normals
+from fstriplets.synth.pose import Camera, Pose
+from fstriplets.synth.raster import draw_strands, interpolate, raster, vertex_normals
 from fstriplets.synth.regions import build_regions
 from fstriplets.synth.scene import Scene
 from fstriplets.synth.shading import Materials, ambient_occlusion, pack_constants, scatter, shade, shadow_map
+from fstriplets.synth.truth import Truth, attributes, dense_indices, five_points, label_picture
+from fstriplets.synth.wear import Glasses, fit_glasses
 
-__all__ = ["Body", "Photo", "build_body", "render_photo", "rotation"]
+__all__ = ["Photo", "eyewear_of", "render_photo"]
 
+#: Samples a pixel along each side.
 _SUPER = 2
-_PIVOT = np.array([0, -7.0, -1.5], np.float32)
 _SHADOW_TAPS = np.random.default_rng(1).normal(size=(12, 2))
 
 
 @dataclass(frozen=True, eq=False)
-class Body:
-    """What is made once a person and drawn in every photo."""
-
-    person: Person
-    vertices: np.ndarray
-    face: np.ndarray
-    back: np.ndarray
-    hair: Strands | None
-    brows: FaceHair
-    beard: FaceHair | None
-
-
-@dataclass(frozen=True, eq=False)
 class Photo:
-    """A photo and where things are in it."""
+    """A photo: pixels uint8 [S, S, 3] RGB, and its truth."""
 
     pixels: np.ndarray
-    landmarks: np.ndarray
+    truth: Truth
 
 
-def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
-    """[3, 3] turn of the head, degrees: yaw about y, then pitch about x outermost, roll innermost."""
-    y, p, r = np.radians([yaw, pitch, roll])
-    about_y = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
-    about_x = np.array([[1, 0, 0], [0, np.cos(p), np.sin(p)], [0, -np.sin(p), np.cos(p)]])
-    about_z = np.array([[np.cos(r), np.sin(r), 0], [-np.sin(r), np.cos(r), 0], [0, 0, 1]])
-    return (about_x @ about_y @ about_z).astype(np.float32)
+@dataclass(eq=False)
+class _Picture:
+    """The photo in the making, at `_SUPER` times its size."""
+
+    image: np.ndarray
+    depth: np.ndarray
+    triangle: np.ndarray
+    material: np.ndarray
+    values: np.ndarray
+    diffuse: np.ndarray
+    skin: np.ndarray
+    hair: np.ndarray
+    brow: np.ndarray
+    beard: np.ndarray
+    lens: np.ndarray
 
 
-def build_body(person: Person, mesh: Mesh, strands: int = 26000) -> Body:
-    """The parts of a person that every photo shares."""
-    regions = build_regions(mesh)
-    vertices = mesh.shape(person.shape)
-    normals = mesh_normals(vertices, mesh)
-    face, back = bake_skin(person, mesh, regions)
-    hair = grow_hair(mesh, vertices, normals, person.hair, strands)
-    return Body(person, vertices, face, back, hair, grow_brows(mesh, person), grow_beard(mesh, regions, person, 7000))
-
-
-class _Camera:
-    """Perspective camera: model units in camera axes to pixels."""
-
-    def __init__(self, scene: Scene, size: int, centre: np.ndarray) -> None:
-        self.scale = 0.0305 * scene.zoom * size
-        self.distance = scene.distance
-        self.focal = self.scale * scene.distance
-        self.x = size * (0.5 + scene.shift[0]) - self.scale * centre[0]
-        self.y = size * (0.52 + scene.shift[1]) + self.scale * centre[1]
-
-    def __call__(self, points: np.ndarray) -> np.ndarray:
-        z = self.distance - points[..., 2]
-        return np.stack(
-            [self.x + self.focal * points[..., 0] / z, self.y - self.focal * points[..., 1] / z, z], -1
-        ).astype(np.float32)
-
-
-class _Pose:
-    """Head and shoulders turn apart, blended along the neck."""
-
-    def __init__(self, scene: Scene) -> None:
-        self.head = rotation(scene.yaw, scene.pitch, scene.roll)
-        self.body = rotation(scene.body_yaw, 0.25 * scene.pitch, 0.2 * scene.roll)
-
-    def __call__(self, points: np.ndarray, weight: np.ndarray | float) -> np.ndarray:
-        local = points - _PIVOT
-        head, body = local @ self.head.T, local @ self.body.T
-        w = np.asarray(weight, np.float32)[..., None]
-        return np.asarray(body + (head - body) * w + _PIVOT, np.float32)
+def eyewear_of(body: Body, scene: Scene) -> int:
+    """Row of wear.FRAMES worn in a photo, -1 for none."""
+    if scene.eyewear is not None:
+        return scene.eyewear
+    return body.person.glasses if scene.wears_own else -1
 
 
 def render_photo(body: Body, scene: Scene, mesh: Mesh, size: int) -> Photo:
-    """A photo.
+    """A photo and its truth.
 
     Args:
         size: side of the square picture, pixels.
     """
-    person, big = body.person, size * _SUPER
+    big = size * _SUPER
+    pose = Pose(scene)
+    camera = Camera(scene, pose, big)
     posed = body.vertices + mesh.pose_expression(scene.expression)
-    pose = _Pose(scene)
     surface = pose(posed, mesh.head)
-    garment = garment_mesh(scene.neckline, scene.looseness)
-    cloth = pose(garment.vertices, 0.0)
-    count = len(surface)
-    vertices = np.concatenate([surface, cloth])
-    faces = np.concatenate([mesh.faces, garment.faces + count]).astype(np.int32)
-    material = np.concatenate([mesh.material, np.full(len(garment.faces), CLOTH, np.int32)])
-    normals = np.concatenate([mesh_normals(surface, mesh), _normals(cloth, garment.faces)])
-    camera = _Camera(scene, big, 0.8 * pose(np.array([[0, 1.5, 0]], np.float32), 1.0)[0])
-    screen = camera(vertices)
-    depth, triangle, weights = raster(screen, faces, big, big)
-    canonical = np.concatenate([mesh.neutral, garment.vertices])
-    uv = np.concatenate([mesh.uv, garment.uv])
-    values = interpolate(triangle, weights, faces, np.concatenate([vertices, normals, uv, canonical], 1).astype(np.float32))
+    style = eyewear_of(body, scene)
+    if style >= 0 and scene.eyewear_strength < 1:
+        return _seen_through(body, scene, mesh, size)
+    glasses = fit_glasses(mesh, body.vertices, style, body.person.glasses_seed, scene.tint) if style >= 0 else None
+    picture = _draw_surfaces(body, scene, mesh, pose, camera, surface, glasses, big)
+    screen = camera(surface)
+    _lashes(picture, screen, mesh, body.person.lash)
+    _face_hair(picture, body, scene, posed, mesh, pose, camera)
+    if glasses is not None:
+        _lenses(picture, glasses, scene, pose, camera)
+    _hair(picture, body, scene, pose, camera)
+    linear = cv2.resize(picture.image, (size, size), interpolation=cv2.INTER_AREA)
+    return Photo(develop(linear, scene), _truth(picture, body, scene, mesh, screen, style))
+
+
+def _seen_through(body: Body, scene: Scene, mesh: Mesh, size: int) -> Photo:
+    """Glasses at part strength: the photo with them blended over the photo without."""
+    worn = render_photo(body, replace(scene, eyewear_strength=1.0), mesh, size)
+    bare = render_photo(body, replace(scene, eyewear=-1), mesh, size)
+    s = scene.eyewear_strength
+    mixed = np.sqrt((1 - s) * bare.pixels.astype(np.float32) ** 2 + s * worn.pixels.astype(np.float32) ** 2)
+    return Photo(np.round(mixed).astype(np.uint8), worn.truth if s >= 0.5 else bare.truth)
+
+
+def _draw_surfaces(body: Body, scene: Scene, mesh: Mesh, pose: Pose, camera: Camera, surface: np.ndarray, glasses: Glasses | None, big: int) -> _Picture:
+    """Everything made of triangles, shaded, before the background."""
+    vertices, normals, uv, canonical, faces, material = _assemble(scene, mesh, pose, surface, glasses)
+    depth, triangle, weights = raster(camera(vertices), faces, big, big)
+    values = interpolate(triangle, weights, faces, np.concatenate([vertices, normals, uv, canonical], 1))
     shadow, matrix = shadow_map(vertices, faces, scene.light.directions[0])
-    smile = float(scene.expression[mesh.index("mouthSmile_L")] + scene.expression[mesh.index("mouthSmile_R")]) * 0.55
+    smile = 0.55 * float(sum(scene.expression[mesh.index(f"mouthSmile_{s}")] for s in "LR"))
+    taps = (_SHADOW_TAPS * scene.light.softness * 8).astype(np.float32)
     albedo, diffuse, specular, _ = shade(
-        triangle, values, material, body.face, body.back, pack_constants(_materials(body, scene, mesh)),
-        scene.light.directions, scene.light.colours, scene.light.sky, shadow, matrix,
-        (_SHADOW_TAPS * scene.light.softness * 8).astype(np.float32), np.float32(smile), np.float32(scene.distance),
+        triangle, values, material, body.face, body.back, pack_constants(_materials(body, scene, mesh, glasses)),
+        scene.light.directions, scene.light.colours, scene.light.sky, shadow, matrix, taps,
+        np.float32(smile), np.float32(scene.distance),
     )
     drawn = np.where(triangle >= 0, material[triangle], -1)
-    occlusion = ambient_occlusion(np.where(triangle >= 0, depth, scene.distance + 8).astype(np.float32), big)
-    occlusion = _cavities(occlusion, drawn, values, surface, mesh, big)
-    diffuse *= occlusion[..., None]
-    skin = ((drawn == 0) | (drawn == 1)).astype(np.float32)
-    diffuse = scatter(diffuse, skin, camera.scale)
-    image = albedo * diffuse + specular * np.clip(occlusion, 0.2, 1)[..., None]
     empty = drawn < 0
+    occlusion = ambient_occlusion(np.where(empty, scene.distance + 8, depth).astype(np.float32), big)
+    occlusion = _cavities(occlusion, drawn, values, surface, mesh)
+    skin = ((drawn == 0) | (drawn == 1)).astype(np.float32)
+    diffuse = scatter(diffuse * occlusion[..., None], skin, camera.scale)
+    image = albedo * diffuse + specular * np.clip(occlusion, 0.2, 1)[..., None]
     image[empty] = backdrop(scene, big, big)[empty]
-    _lashes(image, depth, screen, mesh, person, big)
-    light = _Light(scene)
-    _face_hair(image, depth, body, posed, mesh, pose, camera, light, diffuse, skin)
-    hair_cover = _hair(image, depth, body, scene, pose, camera, light, skin)
-    del hair_cover
-    linear = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
-    landmarks = camera(surface[mesh.landmarks])[:, :2] / _SUPER - 0.5
-    return Photo(develop(linear, scene), landmarks)
+    blank = [np.zeros((big, big), np.float32) for _ in range(4)]
+    return _Picture(image, depth, triangle, material, values, diffuse, skin, *blank)
 
 
-def _normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    from fstriplets.synth.raster import vertex_normals
+def _assemble(scene: Scene, mesh: Mesh, pose: Pose, surface: np.ndarray, glasses: Glasses | None) -> tuple[np.ndarray, ...]:
+    """Head, clothes and glasses as one mesh in camera axes."""
+    garment = garment_mesh(scene.neckline, scene.looseness)
+    cloth = pose(garment.vertices, 0.0)
+    vertices, normals = [surface, cloth], [mesh_normals(surface, mesh), vertex_normals(cloth, garment.faces)]
+    uv, canonical = [mesh.uv, garment.uv], [mesh.neutral, garment.vertices]
+    faces, material = [mesh.faces, garment.faces + len(surface)], [mesh.material, np.full(len(garment.faces), CLOTH, np.int32)]
+    if glasses is not None:
+        frame = pose(glasses.vertices, 1.0)
+        vertices.append(frame)
+        normals.append(vertex_normals(frame, glasses.faces))
+        uv.append(np.zeros((len(frame), 2), np.float32))
+        canonical.append(glasses.vertices)
+        faces.append(glasses.faces + len(surface) + len(cloth))
+        material.append(np.full(len(glasses.faces), FRAME, np.int32))
+    joined = [np.concatenate(part).astype(np.float32) for part in (vertices, normals, uv, canonical)]
+    return (*joined, np.concatenate(faces).astype(np.int32), np.concatenate(material).astype(np.int32))
 
-    return np.asarray(vertex_normals(np.ascontiguousarray(vertices), faces))
 
-
-def _materials(body: Body, scene: Scene, mesh: Mesh) -> Materials:
-    person = body.person
+def _materials(body: Body, scene: Scene, mesh: Mesh, glasses: Glasses | None) -> Materials:
     axes = np.array([[0.04, -0.01, 1], [-0.04, -0.01, 1]], np.float32)
-    axes /= np.linalg.norm(axes, axis=1, keepdims=True)
     return Materials(
-        face=body.face, back=body.back, iris=person.iris, sclera=np.array([0.50, 0.47, 0.45]),
-        teeth=np.array([0.62, 0.56, 0.46]), cloth=scene.cloth, frame=np.array([0.02, 0.02, 0.02]),
-        gaze_axes=axes, eye_centres=mesh.eyes, eye_radius=mesh.eye_radius, pupil=person.pupil, smile=0.0,
+        iris=body.person.iris,
+        sclera=np.array([0.50, 0.47, 0.45]),
+        teeth=np.array([0.62, 0.56, 0.46]),
+        cloth=scene.cloth,
+        frame=glasses.colour if glasses is not None else np.zeros(3),
+        gaze_axes=axes / np.linalg.norm(axes, axis=1, keepdims=True),
+        eye_centres=mesh.eyes,
+        eye_radius=mesh.eye_radius,
+        pupil=body.person.pupil,
     )
 
 
-def _cavities(occlusion: np.ndarray, drawn: np.ndarray, values: np.ndarray, surface: np.ndarray, mesh: Mesh, big: int) -> np.ndarray:
+def _cavities(occlusion: np.ndarray, drawn: np.ndarray, values: np.ndarray, surface: np.ndarray, mesh: Mesh) -> np.ndarray:
     """Darkens the depth of the mouth and the shade of the lids on the eyes."""
+    big = drawn.shape[0]
     mouth = (drawn == TEETH) | (drawn == GUMS)
     if mouth.any():
         front = surface[np.unique(mesh.faces[mesh.material == TEETH])][:, 2].max()
@@ -175,51 +167,108 @@ def _cavities(occlusion: np.ndarray, drawn: np.ndarray, values: np.ndarray, surf
     return np.asarray(np.where(eye > 0, 0.97 - 0.72 * lid, occlusion), np.float32)
 
 
-def _lashes(image: np.ndarray, depth: np.ndarray, screen: np.ndarray, mesh: Mesh, person: Person, big: int) -> None:
+def _lashes(picture: _Picture, screen: np.ndarray, mesh: Mesh, darkness: float) -> None:
+    big = picture.image.shape[0]
     z, triangle, _ = raster(screen, mesh.lashes, big, big)
-    cover = cv2.GaussianBlur(((triangle >= 0) & (z < depth + 0.05)).astype(np.float32), (0, 0), big / 768 * 0.9)
-    image *= (1 - person.lash * np.clip(cover, 0, 1))[..., None]
+    cover = cv2.GaussianBlur(((triangle >= 0) & (z < picture.depth + 0.05)).astype(np.float32), (0, 0), big / 768 * 0.9)
+    picture.image *= (1 - darkness * np.clip(cover, 0, 1))[..., None]
 
 
-class _Light:
-    def __init__(self, scene: Scene) -> None:
-        self.directions, self.colours = scene.light.directions, scene.light.colours
-        self.ambient = scene.light.sky[0]
-
-
-def _face_hair(image: np.ndarray, depth: np.ndarray, body: Body, posed: np.ndarray, mesh: Mesh, pose: _Pose, camera: _Camera, light: _Light, diffuse: np.ndarray, skin: np.ndarray) -> None:
+def _face_hair(picture: _Picture, body: Body, scene: Scene, posed: np.ndarray, mesh: Mesh, pose: Pose, camera: Camera) -> None:
     """Brows and beard, lit by the light on the skin behind them."""
-    normals = mesh_normals(posed, mesh)
-    average = diffuse[skin > 0].mean(0) if (skin > 0).any() else light.ambient
-    for strands, colour, width in ((body.brows, body.person.brow_colour, 0.034), (body.beard, body.person.hair_colour, 0.040)):
+    person, normals = body.person, mesh_normals(posed, mesh)
+    on_skin = picture.skin > 0
+    average = picture.diffuse[on_skin].mean(0) if on_skin.any() else scene.light.sky[0]
+    grey = np.array([0.26, 0.25, 0.24]) * person.grey * 0.8
+    beard_colour = person.hair_colour * (1 - 0.8 * person.grey) + grey
+    for strands, colour, width, cover in (
+        (body.brows, person.brow_colour, 0.034, picture.brow),
+        (body.beard, beard_colour, 0.040, picture.beard),
+    ):
         if strands is None:
             continue
         points = camera(pose(place(strands, mesh.faces, posed, normals), 1.0))
-        at = np.clip(points[:, 0, :2].astype(int), 0, image.shape[0] - 1)
-        lit = 0.5 * diffuse[at[:, 1], at[:, 0]] + 0.5 * average
+        at = np.clip(points[:, 0, :2].astype(int), 0, picture.image.shape[0] - 1)
+        lit = 0.5 * picture.diffuse[at[:, 1], at[:, 0]] + 0.5 * average
         colours = (colour * strands.shade[:, None] * lit)[:, None].repeat(points.shape[1], 1).astype(np.float32)
         taper = np.linspace(1, 0.35, points.shape[1], dtype=np.float32)
-        widths = np.broadcast_to(taper * camera.scale * width, points.shape[:2]).astype(np.float32)
-        cover = np.zeros(depth.shape, np.float32)
+        widths = np.broadcast_to(taper * np.float32(camera.scale * width), points.shape[:2]).copy()
         order = np.argsort(-points[:, 1, 2], kind="stable")
-        draw_strands(points[order], colours[order], widths[order], depth.copy(), image, cover, 0.15, 2.0)
+        draw_strands(points[order], colours[order], widths, picture.depth.copy(), picture.image, cover, 0.15, 2.0)
 
 
-def _hair(image: np.ndarray, depth: np.ndarray, body: Body, scene: Scene, pose: _Pose, camera: _Camera, light: _Light, skin: np.ndarray) -> np.ndarray:
-    cover = np.zeros(depth.shape, np.float32)
-    if body.hair is None:
-        return cover
+def _lenses(picture: _Picture, glasses: Glasses, scene: Scene, pose: Pose, camera: Camera) -> None:
+    """Glass over what is drawn: a tint, a reflection of the sky and of the first light."""
+    big = picture.image.shape[0]
+    points = pose(glasses.vertices, 1.0)
+    z, triangle, weights = raster(camera(points), glasses.lenses, big, big)
+    seen = (triangle >= 0) & (z < picture.depth)
+    if not seen.any():
+        return
+    local = interpolate(triangle, weights, glasses.lenses, glasses.vertices)[seen]
+    height = np.clip((local[:, 1] - 1.5) / 4.0, 0, 1)
+    through = 1 - glasses.tint * (0.80 + 0.16 * height)
+    window = np.exp(-(((local[:, 0] - 0.8 * local[:, 1] + 3 * scene.light.directions[0][0]) / 1.3) ** 2))
+    sky = (0.015 + 0.05 * glasses.tint) * scene.light.sky[0] * (0.4 + height[:, None])
+    shine = (0.02 + 0.03 * glasses.tint) * window[:, None] * scene.light.colours[0]
+    picture.image[seen] = picture.image[seen] * (0.96 * through)[:, None] + sky + shine
+    picture.lens[seen] = 1.0 if glasses.tint > 0.3 else 0.0
+
+
+def _hair(picture: _Picture, body: Body, scene: Scene, pose: Pose, camera: Camera) -> None:
+    """Strands of the head, as many as the picture can show."""
     person, hair = body.person, body.hair
-    points = pose(hair.points, hair.head)
-    grey = np.clip((person.grey * 1.5 - hair.grey) * 1.2 + 0.1, 0, 1)[:, None] if person.grey else np.zeros((len(hair.grey), 1))
-    colour = (person.hair_colour * (1 - grey) + np.array([0.26, 0.25, 0.24]) * grey).astype(np.float32)
-    centre = pose(np.array([[0, 2.5, -0.5]], np.float32), 1.0)[0]
-    colours = shade_strands(points, hair.shade, colour, light.directions, light.colours, light.ambient, centre)
+    if hair is None:
+        return
+    big = picture.image.shape[0]
+    stride = int(np.clip(round(700 / big), 1, 3))
+    chosen = slice(None, None, stride)
+    points = pose(hair.points[chosen], hair.head[chosen])
+    colour = _hair_colour(hair.grey[chosen], person.hair_colour, person.grey)
+    centre = pose(np.array([0, 2.5, -0.5], np.float32), 1.0)
+    light = scene.light
+    colours = shade_strands(points, hair.shade[chosen], colour, light.directions, light.colours, light.sky[0], centre)
     screen = camera(points)
     order = np.argsort(-screen[:, screen.shape[1] // 2, 2], kind="stable")
     taper = np.interp(np.linspace(0, 1, points.shape[1]), [0, 0.65, 1], [1, 1, 0.3]).astype(np.float32)
-    widths = np.broadcast_to(taper * camera.scale * 0.045, points.shape[:2]).astype(np.float32)
-    draw_strands(screen[order], colours[order], widths[order], depth, image, cover, 0.05, 0.45)
-    shade_ = cv2.GaussianBlur(cover, (0, 0), image.shape[0] * 0.012) * (1 - cover) * skin
-    image *= (1 - 0.45 * np.clip(shade_, 0, 1))[..., None]
-    return cover
+    width = np.float32(camera.scale * 0.045 * stride**0.75)
+    widths = np.broadcast_to(taper * width, points.shape[:2]).copy()
+    draw_strands(screen[order], colours[order], widths, picture.depth, picture.image, picture.hair, 0.05, 0.45)
+    near = cv2.GaussianBlur(picture.hair, (0, 0), big * 0.012) * (1 - picture.hair) * picture.skin
+    picture.image *= (1 - 0.45 * np.clip(near, 0, 1))[..., None]
+
+
+def _hair_colour(strand: np.ndarray, colour: np.ndarray, grey: float) -> np.ndarray:
+    """[S, 3]: each strand greys in its own time."""
+    share = np.clip((grey * 1.5 - strand) * 1.2 + 0.1, 0, 1)[:, None] * min(1.0, grey * 8)
+    return np.asarray(colour * (1 - share) + np.array([0.26, 0.25, 0.24]) * share, np.float32)
+
+
+def _truth(picture: _Picture, body: Body, scene: Scene, mesh: Mesh, screen: np.ndarray, eyewear: int) -> Truth:
+    pixels = screen[:, :2] / _SUPER - 0.5
+    dense = dense_indices(mesh)
+    landmarks = pixels[mesh.landmarks].astype(np.float32)
+    at = screen[dense]
+    big = picture.depth.shape[0]
+    x, y = (np.clip(at[:, k].astype(int), 0, big - 1) for k in (0, 1))
+    inside = ((at[:, :2] >= 0) & (at[:, :2] < big)).all(1)
+    low, high = pixels[dense].min(0), pixels[dense].max(0)
+    labels = label_picture(
+        picture.triangle, picture.material, picture.values, build_regions(mesh).label,
+        picture.brow, picture.beard, picture.hair, picture.lens, _SUPER,
+    )
+    depth = picture.depth[::_SUPER, ::_SUPER].copy()
+    depth[depth > 1e8] = np.inf
+    return Truth(
+        landmarks68=landmarks,
+        landmarks5=five_points(landmarks),
+        dense=pixels[dense].astype(np.float32),
+        visible=inside & (at[:, 2] < picture.depth[y, x] + 0.5),
+        box=(float(low[0]), float(low[1]), float(high[0]), float(high[1])),
+        labels=labels,
+        depth=depth,
+        pose=(scene.yaw, scene.pitch, scene.roll),
+        expression=scene.expression,
+        identity=body.person.shape,
+        attributes=attributes(body.person, scene, mesh, eyewear),
+    )

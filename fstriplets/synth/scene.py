@@ -10,7 +10,7 @@ from fstriplets.synth.clothes import NECKLINES
 from fstriplets.synth.mesh import Mesh
 from fstriplets.synth.shading import Lighting
 
-__all__ = ["Scene", "make_scene"]
+__all__ = ["GRIN", "Scene", "make_scene"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,9 @@ class Scene:
         exposure: factor on linear light; warmth: [3] white balance gains.
         blur: defocus, share of the picture's width; noise: sensor noise; quality: JPEG quality 60..97.
         neckline, looseness, cloth: clothes ([8]: two colours, pattern, scale).
-        glasses: wears their glasses, if they have any.
+        wears_own: wears their glasses, if they have any; eyewear: row of wear.FRAMES worn instead, -1
+            for none, None for their own; tint: of the lenses, 0 clear .. 1 sunglasses;
+            eyewear_strength: below 1 the glasses are seen through.
     """
 
     seed: int
@@ -50,7 +52,10 @@ class Scene:
     neckline: str
     looseness: float
     cloth: np.ndarray
-    glasses: bool
+    wears_own: bool
+    eyewear: int | None = None
+    tint: float = 0.0
+    eyewear_strength: float = 1.0
 
 
 def make_scene(mesh: Mesh, seed: int, max_yaw: float = 60.0) -> Scene:
@@ -81,7 +86,7 @@ def make_scene(mesh: Mesh, seed: int, max_yaw: float = 60.0) -> Scene:
         neckline=str(rng.choice(list(NECKLINES), p=[0.5, 0.14, 0.22, 0.14])),
         looseness=float(rng.random()),
         cloth=random_cloth(rng),
-        glasses=bool(rng.random() < 0.75),
+        wears_own=bool(rng.random() < 0.75),
     )
 
 
@@ -125,11 +130,21 @@ def random_light(rng: np.random.Generator) -> Lighting:
     )
 
 
+#: Actions of a full grin.
+GRIN: dict[str, float] = {
+    "mouthSmile": 0.85,
+    "cheekSquint": 0.6,
+    "eyeSquint": 0.25,
+    "jawOpen": 0.10,
+    "mouthUpperUp": 0.35,
+    "mouthDimple": 0.25,
+    "mouthLowerDown": 0.15,
+}
 _MOODS: dict[str, dict[str, float]] = {
     "rest": {},
     "soft": {"mouthSmile": 0.28, "cheekSquint": 0.15, "eyeSquint": 0.1},
     "smile": {"mouthSmile": 0.6, "cheekSquint": 0.35, "eyeSquint": 0.2, "mouthDimple": 0.15},
-    "grin": {"mouthSmile": 0.85, "cheekSquint": 0.6, "eyeSquint": 0.25, "jawOpen": 0.10, "mouthUpperUp": 0.35, "mouthDimple": 0.25, "mouthLowerDown": 0.15},
+    "grin": GRIN,
     "laugh": {"mouthSmile": 0.8, "cheekSquint": 0.7, "eyeSquint": 0.45, "jawOpen": 0.28, "mouthUpperUp": 0.3, "mouthLowerDown": 0.2},
     "talk": {"jawOpen": 0.16, "mouthFunnel": 0.22, "browInnerUp": 0.15},
     "frown": {"browDown": 0.55, "mouthFrown": 0.3, "eyeSquint": 0.25},

@@ -16,7 +16,7 @@ from numba import njit
 from fstriplets.synth.mesh import BACK, CLOTH, EYE_L, EYE_R, FACE, FRAME, GUMS, TEETH
 from fstriplets.synth.raster import raster, sample
 
-__all__ = ["Buffers", "Lighting", "Materials", "ambient_occlusion", "scatter", "shade", "shadow_map"]
+__all__ = ["Lighting", "Materials", "ambient_occlusion", "scatter", "shade", "shadow_map"]
 
 #: Channels of the interpolated vertex values: camera position, normal, texture, canonical position.
 POSITION, NORMAL, TEXTURE, CANONICAL = slice(0, 3), slice(3, 6), slice(6, 8), slice(8, 11)
@@ -47,16 +47,12 @@ class Materials:
     """What surfaces are made of.
 
     Attributes:
-        face: [512, 512, 7] albedo RGB, specular, roughness, height (units), smile crease.
-        back: [256, 256, 7] the same for the back of the head.
         iris: [6] iris RGB, ring RGB; sclera: [3].
         teeth: [3]; cloth: [8] colour a, colour b, pattern number, scale; frame: [3] glasses frame colour.
         gaze_axes: [2, 3] the eyes' optical axes in canonical space.
         eye_centres: [2, 3]; eye_radius; pupil: pupil's share of the iris.
     """
 
-    face: np.ndarray
-    back: np.ndarray
     iris: np.ndarray
     sclera: np.ndarray
     teeth: np.ndarray
@@ -66,17 +62,6 @@ class Materials:
     eye_centres: np.ndarray
     eye_radius: float
     pupil: float
-    smile: float
-
-
-@dataclass(frozen=True, eq=False)
-class Buffers:
-    """Shaded surfaces, [H, W, …] float32."""
-
-    albedo: np.ndarray
-    diffuse: np.ndarray
-    specular: np.ndarray
-    height: np.ndarray
 
 
 def shadow_map(points: np.ndarray, faces: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -100,6 +85,7 @@ def shade(  # type: ignore[no-untyped-def]
 ):
     """Albedo, diffuse light and highlights of every covered pixel.
 
+    `textures` and `back` are the person's (bake.py): albedo RGB, specular, roughness, height, smile crease.
     `constants` packs iris (6), sclera (3), teeth (3), cloth (8), frame (3), axes (6), centres (6),
     radius, pupil; see Materials.
     """

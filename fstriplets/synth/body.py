@@ -1,0 +1,86 @@
+"""What is made once a person and drawn in every photo: shape, textures, hair, glasses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fstriplets.synth.bake import bake_skin
+from fstriplets.synth.brows import FaceHair, grow_beard, grow_brows
+from fstriplets.synth.hair import Strands, grow_hair
+from fstriplets.synth.mesh import Mesh, mesh_normals
+from fstriplets.synth.person import Person
+from fstriplets.synth.regions import build_regions
+from fstriplets.synth.wrinkles import age_shape
+
+__all__ = ["Body", "build_body"]
+
+#: Strands grown a head; a photo draws as many of them as its pixels can show.
+STRANDS = 26000
+BEARD_STRANDS = 7000
+
+
+@dataclass(frozen=True, eq=False)
+class Body:
+    """A person ready to be photographed.
+
+    Attributes:
+        person: whose body it is.
+        vertices: [V, 3] float32 neutral face, age and weight included; normals: [V, 3].
+        face, back: textures, see bake.py.
+        hair: strands on the neutral head, or None; brows, beard: strands on the face.
+    """
+
+    person: Person
+    vertices: np.ndarray
+    normals: np.ndarray
+    face: np.ndarray
+    back: np.ndarray
+    hair: Strands | None
+    brows: FaceHair
+    beard: FaceHair | None
+
+
+def build_body(person: Person, mesh: Mesh, like: Body | None = None) -> Body:
+    """The body of a person.
+
+    Args:
+        like: a body of the same person before an edit; what the edit left alone is taken from it.
+    """
+    regions = build_regions(mesh)
+    if like is not None and _same(person, like.person, "shape", "age", "chubby"):
+        vertices, normals = like.vertices, like.normals
+    else:
+        vertices = mesh.shape(person.shape)
+        vertices = vertices + age_shape(mesh, person.age, person.chubby, vertices, mesh_normals(vertices, mesh))
+        normals = mesh_normals(vertices, mesh)
+    painted = ("texture", "age", "hair", "hair_colour", "grey", "beard", "moustache", "smile_map")
+    if like is not None and _same(person, like.person, *painted):
+        face, back = like.face, like.back
+    else:
+        face, back = bake_skin(person, mesh, regions)
+    if like is not None and vertices is like.vertices and person.hair == like.person.hair:
+        hair = like.hair
+    else:
+        hair = grow_hair(mesh, vertices, normals, person.hair, STRANDS)
+    brows = like.brows if like is not None and _same(person, like.person, "brow", "seed") else grow_brows(mesh, person)
+    if like is not None and _same(person, like.person, "beard", "moustache", "beard_length", "seed"):
+        beard = like.beard
+    else:
+        beard = grow_beard(mesh, regions, person, BEARD_STRANDS)
+    return Body(person, vertices, normals, face, back, hair, brows, beard)
+
+
+def _same(a: Person, b: Person, *fields: str) -> bool:
+    """Whether two people agree in some fields; arrays are compared by identity first."""
+    for name in fields:
+        p, q = getattr(a, name), getattr(b, name)
+        if p is q:
+            continue
+        if isinstance(p, np.ndarray):
+            if not np.array_equal(p, q):
+                return False
+        elif p != q:
+            return False
+    return True

@@ -1,0 +1,128 @@
+"""What is known of a synthetic photo: landmarks, parts, depth, pose, expression, attributes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numba import njit
+
+from fstriplets.synth.mesh import BACK, CLOTH, EYE_L, EYE_R, FACE, FRAME, GUMS, TEETH, Mesh
+from fstriplets.synth.person import Person
+from fstriplets.synth.regions import LABELS
+from fstriplets.synth.scene import Scene
+
+__all__ = ["FIVE", "Truth", "attributes", "dense_indices", "five_points", "label_picture"]
+
+#: Landmarks of the 68 whose means are the five points: right eye, left eye, nose, right and left mouth corner
+#: (the person's own sides; right comes first because it lies to the viewer's left).
+FIVE = (tuple(range(36, 42)), tuple(range(42, 48)), (30,), (48,), (54,))
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """The truth of one photo; shapes, units and frames in docs/synthetic-faces.md.
+
+    Attributes:
+        landmarks68: [68, 2] float32 pixels; landmarks5: [5, 2]; dense: [N, 2], visible: [N] bool.
+        box: (x0, y0, x1, y1) of the face.
+        labels: [H, W] uint8, values of LABELS.
+        depth: [H, W] float32 distance from the camera plane, units; inf where background.
+        pose: (yaw, pitch, roll) degrees.
+        expression: [53] weights; identity: [100] shape weights.
+        attributes: name -> number.
+    """
+
+    landmarks68: np.ndarray
+    landmarks5: np.ndarray
+    dense: np.ndarray
+    visible: np.ndarray
+    box: tuple[float, float, float, float]
+    labels: np.ndarray
+    depth: np.ndarray
+    pose: tuple[float, float, float]
+    expression: np.ndarray
+    identity: np.ndarray
+    attributes: dict[str, float]
+
+
+def five_points(landmarks68: np.ndarray) -> np.ndarray:
+    """[5, 2] of [68, 2]."""
+    return np.stack([landmarks68[list(k)].mean(0) for k in FIVE])
+
+
+@lru_cache(maxsize=2)
+def dense_indices(mesh: Mesh) -> np.ndarray:
+    """Vertices of the dense landmarks: every eighth of the face's front."""
+    face = np.unique(mesh.faces[mesh.material == FACE])
+    p = mesh.neutral[face]
+    return np.asarray(face[(p[:, 2] > 0) & (p[:, 1] > -9) & (p[:, 1] < 9.5)][::8])
+
+
+def attributes(person: Person, scene: Scene, mesh: Mesh, eyewear: int) -> dict[str, float]:
+    """Numbers for the corpus table; binary ones are 0 or 1."""
+    weights = scene.expression
+    smile = float(weights[mesh.index("mouthSmile_L")] + weights[mesh.index("mouthSmile_R")]) / 2
+    return {
+        "age": round(person.age, 1),
+        "beard": round(person.beard, 3),
+        "moustache": round(person.moustache, 3),
+        "chubbiness": round(person.chubby, 3),
+        "skin_tone": round(person.tone, 4),
+        "grey_hair": round(person.grey, 3),
+        "bald": float(person.hair.name == "bald"),
+        "glasses": float(eyewear >= 0 and scene.tint < 0.5),
+        "sunglasses": float(eyewear >= 0 and scene.tint >= 0.5),
+        "smile": round(smile, 3),
+        "mouth_open": round(float(weights[mesh.index("jawOpen")]), 3),
+    }
+
+
+@njit(cache=True)
+def label_picture(  # type: ignore[no-untyped-def]
+    triangle, material, values, regions, brow, beard, hair, lens, step
+):
+    """Part labels [H/step, W/step] uint8 from the surfaces seen and what covers them."""
+    height, width = triangle.shape[0] // step, triangle.shape[1] // step
+    out = np.zeros((height, width), np.uint8)
+    for y in range(height):
+        for x in range(width):
+            f = triangle[y * step, x * step]
+            if f >= 0:
+                m = material[f]
+                if m == 0:
+                    u = int(values[y * step, x * step, 6] * (regions.shape[1] - 1) + 0.5)
+                    v = int(values[y * step, x * step, 7] * (regions.shape[0] - 1) + 0.5)
+                    out[y, x] = regions[min(max(v, 0), regions.shape[0] - 1), min(max(u, 0), regions.shape[1] - 1)]
+                elif m == 1:
+                    out[y, x] = 10 if values[y * step, x * step, 9] < -2.5 else 1
+                elif m == 2 or m == 3:
+                    out[y, x] = 3
+                elif m == 4 or m == 5:
+                    out[y, x] = 5
+                elif m == 6:
+                    out[y, x] = 12
+                else:
+                    out[y, x] = 8
+            b = h = w = l = 0.0
+            for i in range(step):
+                for j in range(step):
+                    b += brow[y * step + i, x * step + j]
+                    w += beard[y * step + i, x * step + j]
+                    h += hair[y * step + i, x * step + j]
+                    l += lens[y * step + i, x * step + j]
+            area = step * step
+            if out[y, x] != 8:
+                if b > 0.4 * area:
+                    out[y, x] = 2
+                if w > 0.4 * area:
+                    out[y, x] = 9
+                if l > 0.5 * area:
+                    out[y, x] = 8
+            if h > 0.5 * area:
+                out[y, x] = 7
+    return out
+
+
+_ = (BACK, CLOTH, EYE_L, EYE_R, FRAME, GUMS, TEETH, LABELS)
