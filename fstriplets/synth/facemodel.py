@@ -20,9 +20,9 @@ import numpy as np
 
 from fstriplets.errors import UserError
 
-__all__ = ["FaceModel", "load_face_model", "model_path"]
+__all__ = ["KEYS", "FaceModel", "load_face_model", "model_path"]
 
-_KEYS = (
+KEYS = (
     "neutral",
     "identity",
     "expression",
@@ -91,10 +91,10 @@ def _load(path: str) -> FaceModel:
             "`fstriplets synth import-face-model PATH_OF_THE_CLONE` (or set FSTRIPLETS_FACE_MODEL)"
         )
     with np.load(path) as data:
-        missing = [k for k in _KEYS if k not in data]
+        missing = [k for k in KEYS if k not in data]
         if missing:
             raise UserError(f"{path} is not a face model: it lacks {', '.join(missing)}")
-        arrays = {k: data[k] for k in _KEYS}
+        arrays = {k: data[k] for k in KEYS}
     return from_arrays(arrays)
 
 

@@ -1,0 +1,117 @@
+"""`fstriplets synth`: synthetic people with ground truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["synth"]
+
+
+@click.group()
+def synth() -> None:
+    """Render synthetic faces with ground truth.
+
+    Everything is made from the 3D face model ICT-FaceKit (MIT), which is imported once:
+
+    \b
+      git clone https://github.com/USC-ICT/ICT-FaceKit
+      fstriplets synth import-face-model ICT-FaceKit
+      fstriplets synth faces --identities 100 --images 8 --output faces/
+      fstriplets build photos --corpus faces/ --output triplets/
+    """
+
+
+@synth.command()
+@click.option("--identities", type=click.IntRange(min=1), required=True, metavar="N", help="People to draw.")
+@click.option("--images", type=click.IntRange(1, 1000), required=True, metavar="M", help="Photos of each.")
+@click.option("--output", "-o", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder to write.")
+@click.option(
+    "--size", type=click.IntRange(64, 1024), default=256, show_default=True, metavar="PX", help="Side of the square photos."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, other people.")
+@click.option(
+    "--max-yaw",
+    type=click.FloatRange(0, 60),
+    default=60.0,
+    show_default=True,
+    metavar="DEGREES",
+    help="How far heads turn; most turn less than half as far.",
+)
+@click.option("--truth", is_flag=True, help="Also write landmarks, part labels, depth, … as one .npz a photo.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Worker processes; 0 draws in this process.  [default: one a core]",
+)
+@click.option("--scheduler", metavar="ADDRESS", help="Join a running Dask scheduler (DIR must be shared).")
+@click.option("--quiet", "-q", is_flag=True, help="No progress; the summary only.")
+def faces(
+    identities: int,
+    images: int,
+    output: Path,
+    size: int,
+    seed: int,
+    max_yaw: float,
+    truth: bool,
+    workers: int | None,
+    scheduler: str | None,
+    quiet: bool,
+) -> None:
+    """Draw a corpus: N people, M photos each, with a table that `fstriplets build` reads.
+
+    The same seed gives the same bytes. A run that was stopped goes on when the command is given again; more
+    --identities may be asked for later.
+    """
+    import time
+
+    from fstriplets.synth.corpus import CorpusPlan, write_corpus
+
+    plan = CorpusPlan(str(output), identities, images, size, seed, max_yaw, truth)
+    started = time.monotonic()
+    with _progress("people", not quiet) as report:
+        table = write_corpus(plan, workers, scheduler, report)
+    seconds = time.monotonic() - started
+    click.echo(f"{identities:,} people, {identities * images:,} photos of {size} px in {seconds:.0f} s: {table}")
+    click.echo(f"next: fstriplets build photos --corpus {output} --output DIR")
+
+
+@synth.command("import-face-model")
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Where to keep it.  [default: the user's data folder]")
+def import_face_model(path: Path, output: Path | None) -> None:
+    """Import the face model from PATH: a clone of ICT-FaceKit, or an .npz made from one.
+
+    It is kept in ~/.cache/fstriplets/face_model.npz, or where $FSTRIPLETS_FACE_MODEL says. The model is MIT
+    licensed; it is not part of fstriplets.
+    """
+    from fstriplets.synth.importer import import_face_model as read
+
+    with _progress("files", True) as report:
+        written = read(path, output, report)
+    click.echo(f"face model: {written} ({written.stat().st_size / 2**20:.0f} MiB)")
+
+
+@contextmanager
+def _progress(what: str, show: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar on stderr in a terminal, nothing in a log."""
+    import sys
+
+    if not show or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn(what), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
