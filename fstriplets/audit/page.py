@@ -28,6 +28,7 @@ p { margin: .25rem 0 1rem; color: var(--faint); max-width: 70ch; }
 .tile b { display: block; font-size: 1.55rem; line-height: 1.25; font-variant-numeric: tabular-nums; }
 .tile span { color: var(--faint); font-size: .85rem; }
 .scroll { overflow-x: auto; }
+.scroll + .scroll { margin-top: 1.5rem; }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; }
 th, td { padding: .42rem .8rem .42rem 0; text-align: left; border-bottom: 1px solid var(--line);
   vertical-align: top; }
@@ -35,6 +36,7 @@ thead th { color: var(--faint); font-weight: 600; font-size: .82rem; }
 tbody th { font-weight: 500; }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 td.bar { width: 38%; vertical-align: middle; }
+td.bar.no { width: 18%; padding-top: .8rem; vertical-align: top; }
 td.bar div { height: .65rem; border-radius: 3px; background: var(--ok); min-width: 2px; }
 td.bar.no div { background: var(--no); }
 code, pre { font: .85em/1.5 ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
@@ -48,7 +50,8 @@ figcaption { font-size: .88rem; margin-bottom: .4rem; }
 figcaption span { color: var(--faint); }
 svg { display: block; width: 100%; height: auto; }
 svg text { fill: var(--faint); font-size: 11px; }
-.ok { fill: var(--ok); background: var(--ok); } .no { fill: var(--no); background: var(--no); }
+rect.ok { fill: var(--ok); } rect.no { fill: var(--no); }
+i.ok { background: var(--ok); } i.no { background: var(--no); }
 .key { display: inline-block; width: .7rem; height: .7rem; border-radius: 2px; margin: 0 .35rem 0 .9rem; }
 .sheet { display: grid; grid-template-columns: repeat(auto-fill, minmax(400px, 1fr)); gap: .75rem; }
 .sheet figure { padding: .6rem; }
