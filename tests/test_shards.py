@@ -87,21 +87,32 @@ def test_header_refuses_what_does_not_fit():
         header("k", 8**11)
 
 
-def test_every_reader_sees_the_same_bytes(tmp_path):
+def test_every_reader_sees_the_same_bytes(tmp_path, monkeypatch):
+    from datasets import load_dataset
+
     from fstriplets.shards.stream import read_samples
 
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
     make_shard(tmp_path)
     path = tmp_path / "shards/train/train-000000.tar"
     plain = members_of(path)
     ours = {s.key: s for s in read_samples(ShardUrl(str(path), "train-000000.tar"))}
     samples = list(wds.WebDataset([str(path)], shardshuffle=False))
-    assert len(samples) == len(ours) == len(plain) / 4
+    hugging = load_dataset("webdataset", data_files=str(path), split="train", streaming=True).decode(False)
+    theirs = {sample["__key__"]: sample for sample in hugging}
+    assert len(samples) == len(ours) == len(theirs) == len(plain) / 4
     for sample in samples:
         key = sample["__key__"]
         for role in ("source", "target", "result"):
             member = plain[f"{key}.{role}.jpg"]
             assert sample[f"{role}.jpg"] == member == bytes(getattr(ours[key], role))
-        assert json.loads(sample["json"]) == json.loads(plain[f"{key}.json"]) == ours[key].meta
+            assert theirs[key][f"{role}.jpg"]["bytes"] == member
+        assert (
+            json.loads(sample["json"])
+            == json.loads(plain[f"{key}.json"])
+            == ours[key].meta
+            == theirs[key]["json"]
+        )
 
 
 def test_members_keep_their_order_and_json_its_keys(tmp_path):
@@ -343,6 +354,7 @@ def test_stats_say_what_was_written(tmp_path):
     (tmp_path / "stats/train/train-000003.json").write_text("{")
     with pytest.raises(OutputError, match=r"train-000003\.json"):
         read_stats(store, "train-000003", "train")
+    assert "train-000003.json" in verify_shard(store, "train-000003", "train")[0]
 
 
 # ---- damage -------------------------------------------------------------------------------------
@@ -450,7 +462,7 @@ def test_unknown_and_missing_drivers_are_told(monkeypatch):
     with pytest.raises(OutputError, match="nope"):
         Store("nope://x")
 
-    def missing(url):
+    def missing(url, **options):
         raise ImportError("Install s3fs to access S3")
 
     monkeypatch.setattr(store_module.fsspec.core, "url_to_fs", missing)

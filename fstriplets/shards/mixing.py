@@ -22,6 +22,7 @@ from fstriplets.errors import DatasetError
 from fstriplets.records import seed_of
 from fstriplets.shards.stream import StoredSample, read_samples
 from fstriplets.shards.urls import ShardUrl
+from fstriplets.triplets.assemble import merge_terms
 
 __all__ = ["PAPER_MIX", "Mix", "ordered_samples"]
 
@@ -39,6 +40,7 @@ class Mix:
     shuffle: int = 0  #: samples of a shard held back to draw from; 0: stored order
     vanilla: float = 0.0  #: share of all samples
     vanilla_same: float = 0.0  #: share of all samples
+    fresh_pairs: bool = False  #: sources of pair_identity are drawn anew each epoch (layout faces)
 
     def __post_init__(self) -> None:
         if min(self.vanilla, self.vanilla_same) < 0 or self.vanilla + self.vanilla_same >= 1:
@@ -62,7 +64,8 @@ class _Person:
 def ordered_samples(shard: ShardUrl, mix: Mix, epoch: int) -> Iterator[StoredSample | DatasetError]:
     """All samples of a shard in this epoch's order; damaged ones as errors, in their place."""
     rng = random.Random(seed_of(mix.seed, "shard", str(epoch), shard.name))
-    samples = read_samples(shard)
+    pairs = random.Random(rng.random()) if mix.fresh_pairs else None
+    samples = read_samples(shard, pairs)
     if mix.shuffle:
         samples = _shuffled(samples, mix.shuffle, rng)
     if mix.vanilla or mix.vanilla_same:
@@ -143,6 +146,6 @@ def _formed(kind: str, source: _Person, target: _Person, result: bytes | memoryv
         "real": "source",
     }
     for name in ("licence", "consent"):
-        both = dict.fromkeys(str(person.meta.get(name) or "") for person in (source, target))
-        meta[name] = " + ".join(text or "unknown" for text in both) if len(both) > 1 else next(iter(both))
+        first, second = (str(person.meta.get(name) or "") for person in (source, target))
+        meta[name] = merge_terms(first, second)
     return StoredSample(f"{kind}-{source.face_id}-{target.face_id}", meta, source.image, target.image, result)

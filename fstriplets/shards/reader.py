@@ -41,6 +41,7 @@ def open_triplets(
     epoch: int = 0,
     vanilla: float = 0.0,
     vanilla_same: float = 0.0,
+    fresh_pairs: bool = False,
     rank: int | None = None,
     world_size: int | None = None,
     image_size: int | None = None,
@@ -63,6 +64,8 @@ def open_triplets(
         vanilla: share of samples of two different people, without a known result. The paper's loader
             uses 0.6.
         vanilla_same: share of samples that are one photo thrice. The paper's loader uses 0.112.
+        fresh_pairs: draw the source of every pair_identity triplet anew each epoch, from all photos of
+            the person; needs a dataset of `layout: faces`.
         rank, world_size: of this process; by default torch.distributed's, else $RANK and $WORLD_SIZE.
         image_size: resize to this side, pixels; None: as stored.
         dtype: torch.float32 in [-1, 1] or torch.uint8.
@@ -81,7 +84,7 @@ def open_triplets(
         raise ValueError(f"on_error is 'raise' or 'skip', not {on_error!r}")
     return TripletDataset(
         find_shards(urls, split),
-        Mix(seed, shuffle, vanilla, vanilla_same),
+        Mix(seed, shuffle, vanilla, vanilla_same, fresh_pairs),
         Decoder(image_size, dtype),
         batch_size=batch_size,
         drop_last=drop_last,

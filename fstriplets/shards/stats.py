@@ -79,7 +79,10 @@ def verify_shard(store: Store, shard: str, split: str, deep: bool = False) -> li
             accepts. Without it sizes are compared, which costs a `stat` a file and finds files that
             are missing or cut (also at a member boundary, where tar readers see no error).
     """
-    stats = read_stats(store, shard, split)
+    try:
+        stats = read_stats(store, shard, split)
+    except OutputError as error:
+        return [str(error)]
     if stats is None:
         return [f"{stats_path(shard, split)} is missing: the shard was never finished"]
     problems = []

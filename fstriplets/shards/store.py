@@ -52,7 +52,8 @@ class Store:
     def __init__(self, url: str | Path) -> None:
         self.url = str(url).rstrip("/") or "/"
         try:
-            self.fs, root = fsspec.core.url_to_fs(self.url)
+            # No cache of listings: other processes write beside us.
+            self.fs, root = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
         except ImportError as error:
             protocol = self.url.partition("://")[0]
             package, extra = _DRIVERS.get(protocol, (f"the fsspec driver of {protocol}", protocol))
@@ -146,7 +147,6 @@ class Store:
         return removed
 
     def _entries(self, folder: str) -> Iterator[tuple[str, str]]:
-        self.fs.invalidate_cache()
         try:
             found = self.fs.ls(self.full(folder), detail=True)
         except (FileNotFoundError, NotADirectoryError):

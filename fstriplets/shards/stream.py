@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any, cast
@@ -17,10 +18,14 @@ from typing import IO, Any, cast
 import fsspec
 
 from fstriplets.errors import DatasetError
+from fstriplets.records import content_id
+from fstriplets.shards.layout import manifest_path
 from fstriplets.shards.manifest import read_part
 from fstriplets.shards.store import Store
 from fstriplets.shards.tar import BLOCK
 from fstriplets.shards.urls import ShardUrl
+from fstriplets.triplets.assemble import merge_terms
+from fstriplets.triplets.kinds import KINDS
 
 __all__ = ["StoredSample", "read_samples"]
 
@@ -46,17 +51,25 @@ class StoredSample:
         return getattr(self, role), str(self.meta[role + "_id"])
 
 
-def read_samples(shard: ShardUrl) -> Iterator[StoredSample | DatasetError]:
+def read_samples(
+    shard: ShardUrl, pairs: random.Random | None = None
+) -> Iterator[StoredSample | DatasetError]:
     """The samples of a shard, in stored order; for `layout: faces` in the order of its triplet table.
 
     A sample that is damaged comes as the error instead; when the tar itself is damaged, the error is
     the last thing that comes. Whoever reads decides whether to raise.
+
+    Args:
+        pairs: for `layout: faces`: draws the source of every pair_identity triplet anew, from the
+            person's photos.
     """
     try:
         for key, members in _groups(shard):
             if _is_face(members):
-                yield from _from_faces(shard)
+                yield from _from_faces(shard, pairs)
                 return
+            if pairs is not None:
+                raise DatasetError(f"{shard.url} stores whole triplets; fresh_pairs needs `layout: faces`")
             yield _triplet(shard, key, members)
     except DatasetError as error:
         yield error
@@ -134,25 +147,68 @@ def _triplet(shard: ShardUrl, key: str, members: dict[str, bytes]) -> StoredSamp
     return StoredSample(key, meta, *(by_role[role] for role in ROLES))
 
 
-def _from_faces(shard: ShardUrl) -> Iterator[StoredSample]:
+def _from_faces(shard: ShardUrl, pairs: random.Random | None) -> Iterator[StoredSample]:
     """Form the triplets of a shard whose tar holds each face once."""
+    rows = [row for row in _triplet_table(shard) if row["status"] == "ok"]
+    content = _content(shard.url)
+    for row in rows:
+        if any(row[f"{role}_offset"] + row[f"{role}_size"] > len(content) for role in ROLES):
+            raise _cut_short(shard)
+    if pairs is not None:
+        rows = _paired_anew(rows, _photos_of(shard, content), pairs)
+    for row in rows:
+        places = [(row[f"{role}_offset"], row[f"{role}_size"]) for role in ROLES]
+        yield StoredSample(row["triplet_id"], row, *(content[o : o + size] for o, size in places))
+
+
+def _triplet_table(shard: ShardUrl) -> list[dict[str, Any]]:
     folder, _, name = shard.url.rpartition("/")
     dataset = folder.rsplit("/", 2)[0] if folder.count("/") > 1 else "."
+    stem = name.removesuffix(".tar")
     try:
-        table = read_part(Store(dataset), "triplets", name.removesuffix(".tar"))
+        rows: list[dict[str, Any]] = read_part(Store(dataset), "triplets", stem).to_pylist()
     except FileNotFoundError as error:
-        raise DatasetError(
-            f"{shard.url} stores faces; its triplet table is missing:"
-            f" {dataset}/manifests/triplets/{name.removesuffix('.tar')}.parquet"
-        ) from error
-    content = _content(shard.url)
-    for row in table.to_pylist():
-        if row["status"] != "ok":
-            continue
-        places = [(row[f"{role}_offset"], row[f"{role}_size"]) for role in ROLES]
-        if any(offset + size > len(content) for offset, size in places):
-            raise _cut_short(shard)
-        yield StoredSample(row["triplet_id"], row, *(content[o : o + s] for o, s in places))
+        path = f"{dataset}/{manifest_path('triplets', stem)}"
+        raise DatasetError(f"{shard.url} stores faces; its triplet table {path} is missing") from error
+    return rows
+
+
+def _photos_of(shard: ShardUrl, content: memoryview) -> dict[str, list[dict[str, Any]]]:
+    """The unedited faces in the tar by person: what their JSON says, with `offset` and `size`."""
+    people: dict[str, list[dict[str, Any]]] = {}
+    position, meta = 0, {}
+    while (block := bytes(content[position : position + BLOCK])) != _EMPTY:
+        size = _checked_size(shard, block)
+        position += BLOCK
+        if block[:100].rstrip(b"\0").endswith(b".json"):
+            meta = json.loads(bytes(content[position : position + size]))
+        elif not meta["edit"]:
+            people.setdefault(meta["identity_id"], []).append({**meta, "offset": position, "size": size})
+        position += size + -size % BLOCK
+    return people
+
+
+def _paired_anew(
+    rows: list[dict[str, Any]], people: dict[str, list[dict[str, Any]]], rng: random.Random
+) -> list[dict[str, Any]]:
+    paired = []
+    for row in rows:
+        if KINDS[row["kind"]].photos == 2:
+            second = row["result_id"]
+            faces = people[row["identity_id"]]
+            result = next(face for face in faces if face["face_id"] == second)
+            source = rng.choice([face for face in faces if face["face_id"] != second])
+            row = row | {
+                "source_id": source["face_id"],
+                "source_offset": source["offset"],
+                "source_size": source["size"],
+                "licence": merge_terms(source["licence"], result["licence"]),
+                "consent": merge_terms(source["consent"], result["consent"]),
+            }
+            ids = (row["identity_id"], row["kind"], row["source_id"], row["target_id"], second)
+            row["triplet_id"] = content_id(*ids)
+        paired.append(row)
+    return paired
 
 
 def _content(url: str) -> memoryview:

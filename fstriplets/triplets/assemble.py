@@ -5,7 +5,7 @@ from __future__ import annotations
 from fstriplets.records import Edit, Photo, PlannedTriplet, Triplet, content_id
 from fstriplets.triplets.kinds import KINDS
 
-__all__ = ["form_triplet"]
+__all__ = ["form_triplet", "merge_terms"]
 
 
 def form_triplet(planned: PlannedTriplet, edit: Edit, first: Photo, second: Photo) -> Triplet:
@@ -32,8 +32,8 @@ def form_triplet(planned: PlannedTriplet, edit: Edit, first: Photo, second: Phot
         edit_id=edit.edit_id,
         strength=edit.strength,
         editor=edit.editor,
-        licence=_merge(first.licence, second.licence),
-        consent=_merge(first.consent, second.consent),
+        licence=merge_terms(first.licence, second.licence),
+        consent=merge_terms(first.consent, second.consent),
         weights_licence=edit.weights_licence,
         identity_similarity=edit.values.get("identity_similarity"),
         status=edit.status,
@@ -42,8 +42,11 @@ def form_triplet(planned: PlannedTriplet, edit: Edit, first: Photo, second: Phot
     )
 
 
-def _merge(first: str, second: str) -> str:
-    """Both, when they differ; an unknown one must not vanish behind a known one."""
+def merge_terms(first: str, second: str) -> str:
+    """Licences or consents of two photos: both, when they differ.
+
+    An unknown (empty) one must not vanish behind a known one, so it is said.
+    """
     if first == second:
         return first
     return " + ".join(text or "unknown" for text in (first, second))
