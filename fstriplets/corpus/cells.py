@@ -97,7 +97,7 @@ class Columns:
                 return None
             try:
                 return parse_box(values)
-            except ValueError as error:
+            except (ValueError, TypeError) as error:
                 raise self._error(row, "x0, y0, x1, y1", str(error)) from None
         return self._cell(columns, "box", i, row, parse_box)
 

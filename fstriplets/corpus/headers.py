@@ -17,6 +17,7 @@ __all__ = ["Header", "read_header"]
 
 _MAX_SCANS = 200  # of a progressive JPEG: each costs a pass over the whole picture
 _ZERO_TAIL = bytes(64)
+_WEBP_ZEROS = bytes(16)
 
 
 @dataclass(slots=True)
@@ -51,11 +52,7 @@ class Header:
         elif self.format == "png":
             _check_png_chunks(data)
         elif self.format == "webp":
-            size = struct.unpack_from("<I", data, 4)[0] + 8
-            if len(data) < size - 1:
-                raise _truncated(f"WebP declares {size:,} bytes, the file has {len(data):,}")
-            if data.endswith(_ZERO_TAIL):
-                raise _truncated("the end of the WebP file is filled with zeros")
+            _check_webp_chunks(data)
         elif self.format == "gif":
             if b"\x3b" not in data[-64:]:
                 raise _truncated("the GIF has no end marker")
@@ -208,6 +205,19 @@ def _read_webp(data: bytes) -> Header:
     else:
         raise PhotoRejected("corrupt", f"unknown WebP chunk {kind!r}")
     return header
+
+
+def _check_webp_chunks(data: bytes) -> None:
+    """The declared size, and that no picture chunk ends in zeros, which coded data does not."""
+    size = struct.unpack_from("<I", data, 4)[0] + 8
+    if len(data) < size - 1:  # some writers count the padding byte that they leave out
+        raise _truncated(f"the WebP declares {size:,} bytes, the file has {len(data):,}")
+    at = 12
+    while at + 8 <= size:
+        kind, length = struct.unpack_from("<4sI", data, at) if at + 8 <= len(data) else (b"", 0)
+        if kind in (b"VP8 ", b"VP8L") and data[at + 8 : at + 8 + length].endswith(_WEBP_ZEROS):
+            raise _truncated("the picture data of the WebP is filled up with zeros")
+        at += 8 + length + (length & 1)
 
 
 def _tiff_tag(data: bytes, wanted: int) -> int:

@@ -45,7 +45,18 @@ class Member:
 
 
 def members(url: str, ignored: Counter[str]) -> Iterator[Member]:
-    """Photos of a tar in order, with their keys' metadata. Raises CorpusError for a damaged tar."""
+    """Photos of a tar in order, with their keys' metadata.
+
+    Raises:
+        CorpusError: the tar is missing, damaged or cut short.
+    """
+    try:
+        yield from _members(url, ignored)
+    except OSError as error:
+        raise CorpusError(f"cannot read the shard {url}: {error.strerror or error}") from error
+
+
+def _members(url: str, ignored: Counter[str]) -> Iterator[Member]:
     with open_tar(url) as file:
         key: str | None = None
         group: list[Member] = []
