@@ -160,6 +160,12 @@ def test_another_config_is_refused_and_names_the_key(drawn_corpus: Path, tmp_pat
     assert digests(tmp_path / "out") != before
 
 
+def test_a_build_that_never_planned_does_not_hold_the_output(drawn_corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(CorpusError):
+        build(config_for(drawn_corpus, tmp_path / "out", "min_images=50"))
+    assert build(config_for(drawn_corpus, tmp_path / "out")).triplets == 180
+
+
 def test_a_stranger_s_folder_is_not_touched(drawn_corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     for overwrite in (False, True):

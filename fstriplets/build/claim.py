@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fstriplets.build.job import Description
+from fstriplets.build.plan import is_planned
 from fstriplets.config import PipelineConfig
 from fstriplets.corpus import Corpus
 from fstriplets.corpus.folder import FolderCorpus
@@ -49,18 +50,18 @@ def claim(store: Store, config: PipelineConfig, *, overwrite: bool, resume: bool
         for name in (RUN, *(name for name in OURS if name != RUN)):
             store.remove(name)
         run = None
-    if run is not None:
-        if not resume:
-            raise OutputError(
-                f"{store.url} holds a dataset already; resume it, or start over with --overwrite"
-            )
-        if changed := _differences(run["config"], config.shaping()):
-            raise OutputError(
-                f"{store.url} was built with another config ({'; '.join(changed[:5])});"
-                " choose another --output, restore the key, or start over with --overwrite"
-            )
-    else:
-        _write(store, {"config": config.shaping(), "status": "building"})
+    if run is None or not is_planned(store):  # nothing was built: whatever was tried before may be mended
+        try:
+            _write(store, {"config": config.shaping(), "status": "building"})
+        except OSError as error:
+            raise OutputError(f"{store.url} cannot be written ({error}); choose another --output") from error
+    elif not resume:
+        raise OutputError(f"{store.url} holds a dataset already; resume it, or start over with --overwrite")
+    elif changed := _differences(run["config"], config.shaping()):
+        raise OutputError(
+            f"{store.url} was built with another config ({'; '.join(changed[:5])});"
+            " choose another --output, restore the key, or start over with --overwrite"
+        )
     store.remove("_SUCCESS")
     store.sweep()
 

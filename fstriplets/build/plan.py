@@ -32,6 +32,7 @@ __all__ = [
     "Bucket",
     "BucketRef",
     "Generation",
+    "is_planned",
     "list_buckets",
     "pack",
     "plan_corpus",
@@ -295,6 +296,11 @@ def _photo(row: dict[str, Any]) -> Photo:
 def _save(store: Store, generation: Generation) -> None:
     text = json.dumps(asdict(generation), indent=1, sort_keys=True)
     store.write(f"{FOLDER}/plan-{generation.number:03d}.json", text.encode())
+
+
+def is_planned(store: Store) -> bool:
+    """Whether a plan was ever finished here."""
+    return store.exists(f"{FOLDER}/plan-000.json")
 
 
 def _read_generations(store: Store) -> list[Generation]:
