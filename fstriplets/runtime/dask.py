@@ -21,7 +21,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import pickle
 import shutil
 import signal
 import sys
@@ -48,7 +47,7 @@ from fstriplets.errors import ClusterError, MissingDependency
 from fstriplets.runtime.base import Outcome, Task, default_workers
 from fstriplets.runtime.flights import Flight, Flights, Lost
 from fstriplets.runtime.local import local_devices, local_settings, worker_options
-from fstriplets.runtime.worker import Answer, answer, configure, forget, pickled
+from fstriplets.runtime.worker import answer, configure, forget, pickled, unpickled
 
 __all__ = ["DaskEngine"]
 
@@ -79,7 +78,7 @@ def _work(run: str, topic: str, key: str, function: Callable[[Any], Any], payloa
         sync(worker.loop, worker.scheduler.log_event, topic=topic, msg={"key": key, **message})
 
     tell(worker=worker.address, pid=os.getpid())
-    tell(answer=pickled(answer(run, function, payload)))
+    tell(answer=pickled(answer(run, function, payload, lambda: tell(ready=True))))
 
 
 def _versions() -> dict[str, str]:
@@ -347,22 +346,24 @@ def _topic(flights: Flights) -> str:
 
 def _tell(flights: Flights, message: dict[str, Any]) -> None:
     """In the client's event loop: pass on what a worker told."""
-    if "answer" not in message:
-        flights.started(message["key"], message["worker"], message["pid"])
-        return
-    try:
-        flights.ended(message["key"], pickle.loads(message["answer"]))
-    except Exception as error:
-        flights.ended(message["key"], Answer(None, error))
+    key = message["key"]
+    if "ready" in message:
+        flights.ready(key)
+    elif "pid" in message:
+        flights.started(key, message["worker"], message["pid"])
+    else:
+        flights.ended(key, unpickled(message["answer"]))
 
 
 async def _follow(key: str, future: Future, flights: Flights) -> None:
-    """In the client's event loop: pass on Dask's own errors."""
+    """In the client's event loop: pass on Dask's own errors. Awaits the end only; there is no result."""
     try:
-        await future
-    except (KilledWorker, asyncio.CancelledError):
+        error = await future.exception()
+    except (KilledWorker, asyncio.CancelledError) as lost:
+        error = lost
+    if isinstance(error, KilledWorker | asyncio.CancelledError):
         flights.ended(key, Lost())
-    except Exception as error:  # e.g. the function cannot be imported there
+    elif error is not None:  # e.g. the function cannot be imported there
         flights.ended(key, error)
 
 

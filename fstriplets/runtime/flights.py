@@ -124,6 +124,12 @@ class Flights:
                 flight.deaths += 1
             flight.place, flight.since, flight.killed = (address, pid), time.monotonic(), None
 
+    def ready(self, key: str) -> None:
+        """Models are loaded: the task's time starts now."""
+        flight = self.flying.get(key)
+        if flight is not None:
+            flight.since = time.monotonic()
+
     def ended(self, key: str, answer: Answer | Lost | BaseException) -> None:
         """The answer, or what the engine has to say instead of one."""
         flight = self.flying.get(key)

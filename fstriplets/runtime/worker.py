@@ -18,7 +18,7 @@ from typing import Any
 
 from fstriplets.errors import FstripletsError
 
-__all__ = ["Answer", "answer", "configure", "forget", "pickled"]
+__all__ = ["Answer", "answer", "configure", "forget", "pickled", "unpickled"]
 
 _lock = threading.Lock()
 _warm: dict[str, Callable[[], None]] = {}
@@ -70,10 +70,20 @@ def forget(run: str) -> None:
         _warm.pop(run, None)
 
 
-def answer(run: str, function: Callable[[Any], Any], payload: Any) -> Answer:
-    """Call the function, catching everything it raises; SystemExit too, which would end a thread silently."""
+def answer(
+    run: str, function: Callable[[Any], Any], payload: Any, ready: Callable[[], object] | None = None
+) -> Answer:
+    """Call the function, catching everything it raises; SystemExit too, which would end a thread silently.
+
+    Args:
+        run: as given to `configure`.
+        function: called with `payload`.
+        payload: its argument.
+        ready: called after models were loaded, so that a task's time does not count that.
+    """
     try:
-        _prepare(run)
+        if _prepare(run) and ready is not None:
+            ready()
         return Answer(function(payload))
     except BaseException as error:
         return Answer(None, _portable(error), traceback.format_exc())
@@ -87,9 +97,20 @@ def pickled(made: Answer) -> bytes:
         return pickle.dumps(Answer(None, FstripletsError(f"the task's value cannot be pickled: {error}")))
 
 
-def _prepare(run: str) -> None:
+def unpickled(data: bytes) -> Answer:
+    """The answer; one that cannot be read here (an exception of a package this side lacks) is an error."""
+    try:
+        made: Answer = pickle.loads(data)
+    except Exception as error:
+        return Answer(None, error)
+    return made
+
+
+def _prepare(run: str) -> bool:
+    """Load models and limit threads. True: this was the run's first task here."""
     with _lock:
-        if run in _warm:
+        first = run in _warm
+        if first:
             _warm[run]()  # if it raises, the next task tries again and reports the same
             del _warm[run]
     # Only libraries that the models or an earlier task imported: a worker that needs no torch loads none.
@@ -97,6 +118,7 @@ def _prepare(run: str) -> None:
         sys.modules["torch"].set_num_threads(_threads)
     if "cv2" in sys.modules:
         sys.modules["cv2"].setNumThreads(1)
+    return first
 
 
 def _portable(error: BaseException) -> BaseException:
