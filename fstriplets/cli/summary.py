@@ -75,7 +75,7 @@ def inspection_lines(found: Inspection) -> list[str]:
         "splits": found.splits,
         "licences": found.licences,
         "consent": found.consents,
-        "weights": found.weights_licences,
+        "weights": {name or "none used": count for name, count in found.weights_licences.items()},
     }
     lines += [f"  {name:<11} {_counts(_named(counts))}" for name, counts in groups.items() if counts]
     lines.append("")
