@@ -9,6 +9,7 @@ import numpy as np
 from fstriplets.synth.bake import bake_skin
 from fstriplets.synth.brows import FaceHair, grow_beard, grow_brows
 from fstriplets.synth.hair import Strands, grow_hair
+from fstriplets.synth.hairlight import count_strands
 from fstriplets.synth.mesh import Mesh, mesh_normals
 from fstriplets.synth.person import Person
 from fstriplets.synth.regions import build_regions
@@ -19,6 +20,8 @@ __all__ = ["Body", "build_body"]
 #: Strands grown a head; a photo draws as many of them as its pixels can show.
 STRANDS = 26000
 BEARD_STRANDS = 7000
+#: How thick a strand is drawn, units: it stands for several hairs.
+STRAND_WIDTH = 0.045
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +32,7 @@ class Body:
         person: whose body it is.
         vertices: [V, 3] float32 neutral face, age and weight included; normals: [V, 3].
         face, back: textures, see bake.py.
-        hair: strands on the neutral head, or None; brows, beard: strands on the face.
+        hair: strands on the neutral head, or None; grid: their density (hairlight.py); brows, beard: strands on the face.
     """
 
     person: Person
@@ -38,6 +41,7 @@ class Body:
     face: np.ndarray
     back: np.ndarray
     hair: Strands | None
+    grid: np.ndarray | None
     brows: FaceHair
     beard: FaceHair | None
 
@@ -61,15 +65,16 @@ def build_body(person: Person, mesh: Mesh, like: Body | None = None) -> Body:
     else:
         face, back = bake_skin(person, mesh, regions)
     if like is not None and vertices is like.vertices and person.hair == like.person.hair:
-        hair = like.hair
+        hair, grid = like.hair, like.grid
     else:
         hair = grow_hair(mesh, vertices, normals, person.hair, STRANDS)
+        grid = count_strands(hair.points, STRAND_WIDTH) if hair is not None else None
     brows = like.brows if like is not None and _same(person, like.person, "brow", "seed") else grow_brows(mesh, person)
     if like is not None and _same(person, like.person, "beard", "moustache", "beard_length", "seed"):
         beard = like.beard
     else:
         beard = grow_beard(mesh, regions, person, BEARD_STRANDS)
-    return Body(person, vertices, normals, face, back, hair, brows, beard)
+    return Body(person, vertices, normals, face, back, hair, grid, brows, beard)
 
 
 def _same(a: Person, b: Person, *fields: str) -> bool:

@@ -2,7 +2,7 @@
 
 Roots are drawn from a density with a soft hairline (short, thin baby hair at its edge); guides follow a
 comb direction and gravity and are pushed off the head; strands blend three guides and gather in clumps.
-Shading is Kajiya-Kay's, with the shadow of the hair on itself taken from how deep a strand lies.
+hairlight.py shades them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 
 from fstriplets.synth.mesh import BACK, FACE, Mesh
 
-__all__ = ["STYLES", "HairStyle", "Strands", "grow_hair", "scalp_density", "shade_strands"]
+__all__ = ["STYLES", "HairStyle", "Strands", "grow_hair", "scalp_density"]
 
 #: Style -> length at the crown, units.
 STYLES: dict[str, float] = {
@@ -73,7 +73,7 @@ class Strands:
     Attributes:
         points: [S, K, 3] float32; shade: [S] brightness factor; head: [S, K] how much a point turns
             with the head (long hair rests on the shoulders).
-        length: [S] units; colour: optional [S] share of the second (grey) colour.
+        length: [S] units; grey: [S] in [0, 1], the order in which strands turn grey.
     """
 
     points: np.ndarray
@@ -295,37 +295,3 @@ def _interpolate(mesh: Mesh, vertices: np.ndarray, normals: np.ndarray, faces: n
     length = np.linalg.norm(np.diff(points, axis=1), axis=2).sum(1)
     grey = rng.random(count).astype(np.float32)
     return Strands(points.astype(np.float32), shade, head.astype(np.float32), length.astype(np.float32), grey)
-
-
-def shade_strands(points: np.ndarray, shade: np.ndarray, colour: np.ndarray, directions: np.ndarray, lights: np.ndarray, ambient: np.ndarray, centre: np.ndarray) -> np.ndarray:
-    """Linear RGB [S, K, 3] of posed strands (Kajiya-Kay, two lobes).
-
-    Args:
-        points: [S, K, 3] camera axes; shade: [S]; colour: [S, 3] linear RGB.
-        directions, lights: [L, 3]; ambient: [3]; centre: [3] middle of the head.
-    """
-    tangent = np.gradient(points, axis=1)
-    tangent /= np.linalg.norm(tangent, axis=2, keepdims=True) + np.float32(1e-6)
-    radial = points - centre
-    radial /= np.linalg.norm(radial, axis=2, keepdims=True) + np.float32(1e-6)
-    tv = tangent[..., 2]
-    sv = np.sqrt(np.clip(1 - tv * tv, 0, 1))
-    along = np.linspace(0, 1, points.shape[1], dtype=np.float32)
-    diffuse = np.zeros(points.shape, np.float32)
-    gloss = np.zeros(points.shape, np.float32)
-    for d, light in zip(directions.astype(np.float32), lights.astype(np.float32), strict=True):
-        tl = tangent @ d
-        sl = np.sqrt(np.clip(1 - tl * tl, 0, 1))
-        facing = np.clip(0.22 + 0.9 * (radial @ d), 0.05, 1)
-        both = np.clip(sl * sv - tl * tv, 0, 1)
-        lobe = both**4
-        lobe12 = lobe * lobe * lobe
-        diffuse += (facing * (sl * 0.62 + 0.55 * lobe12))[..., None] * light
-        gloss += (facing * 0.045 * lobe12 * lobe12 * lobe12 * lobe12)[..., None] * light
-    deep = (0.34 + 0.66 * np.minimum(1, along * 1.9))[None, :, None] * shade[:, None, None]
-    return np.asarray(((diffuse + ambient * 0.75) * colour[:, None] + gloss) * deep, np.float32)
-
-
-def with_style(style: HairStyle, **changes: object) -> HairStyle:
-    """A copy with some fields changed."""
-    return replace(style, **changes)  # type: ignore[arg-type]

@@ -6,10 +6,10 @@ import numpy as np
 
 from fstriplets.synth.scene import Scene
 
-__all__ = ["Camera", "Pose", "rotation"]
+__all__ = ["PIVOT", "Camera", "Pose", "rotation"]
 
 #: What the head turns about: the top of the neck.
-_PIVOT = np.array([0, -7.0, -1.5], np.float32)
+PIVOT = np.array([0, -7.0, -1.5], np.float32)
 #: Pixels a model unit covers at zoom 1, as a share of the picture's width.
 _SCALE = 0.0305
 
@@ -35,12 +35,12 @@ class Pose:
 
     def __call__(self, points: np.ndarray, weight: np.ndarray | float) -> np.ndarray:
         """Points [..., 3] turned; `weight` [...] is 1 where they go with the head, 0 with the body."""
-        local = points - _PIVOT
+        local = points - PIVOT
         if np.ndim(weight) == 0 and weight == 1.0:
-            return np.asarray(local @ self.head.T + _PIVOT, np.float32)
+            return np.asarray(local @ self.head.T + PIVOT, np.float32)
         head, body = local @ self.head.T, local @ self.body.T
         w = np.asarray(weight, np.float32)[..., None]
-        return np.asarray(body + (head - body) * w + _PIVOT, np.float32)
+        return np.asarray(body + (head - body) * w + PIVOT, np.float32)
 
 
 class Camera:

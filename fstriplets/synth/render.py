@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from fstriplets.synth.body import Body
+from fstriplets.synth.body import STRAND_WIDTH, Body
 from fstriplets.synth.brows import place
 from fstriplets.synth.camera import backdrop, develop
 from fstriplets.synth.clothes import garment_mesh
-from fstriplets.synth.hair import shade_strands
+from fstriplets.synth.hairlight import GRID_SHAPE, march, pose_and_shade
 from fstriplets.synth.mesh import CLOTH, EYE_L, EYE_R, FRAME, GUMS, TEETH, Mesh, mesh_normals
-from fstriplets.synth.pose import Camera, Pose
+from fstriplets.synth.pose import PIVOT, Camera, Pose
 from fstriplets.synth.raster import draw_strands, interpolate, raster, vertex_normals
 from fstriplets.synth.regions import build_regions
 from fstriplets.synth.scene import Scene
@@ -26,6 +26,7 @@ __all__ = ["Photo", "eyewear_of", "render_photo"]
 #: Samples a pixel along each side.
 _SUPER = 2
 _SHADOW_TAPS = np.random.default_rng(1).normal(size=(12, 2))
+_NO_HAIR = np.ones(GRID_SHAPE, np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,13 +76,14 @@ def render_photo(body: Body, scene: Scene, mesh: Mesh, size: int) -> Photo:
     if style >= 0 and scene.eyewear_strength < 1:
         return _seen_through(body, scene, mesh, size)
     glasses = fit_glasses(mesh, body.vertices, style, body.person.glasses_seed, scene.tint) if style >= 0 else None
-    picture = _draw_surfaces(body, scene, mesh, pose, camera, surface, glasses, big)
+    shadows = _hair_shadows(body, scene, pose)
+    picture = _draw_surfaces(body, scene, mesh, pose, camera, surface, glasses, shadows[0], big)
     screen = camera(surface)
     _lashes(picture, screen, mesh, body.person.lash)
     _face_hair(picture, body, scene, posed, mesh, pose, camera)
     if glasses is not None:
         _lenses(picture, glasses, scene, pose, camera)
-    _hair(picture, body, scene, pose, camera)
+    _hair(picture, body, scene, pose, camera, shadows)
     linear = cv2.resize(picture.image, (size, size), interpolation=cv2.INTER_AREA)
     return Photo(develop(linear, scene), _truth(picture, body, scene, mesh, screen, style))
 
@@ -95,7 +97,7 @@ def _seen_through(body: Body, scene: Scene, mesh: Mesh, size: int) -> Photo:
     return Photo(np.round(mixed).astype(np.uint8), worn.truth if s >= 0.5 else bare.truth)
 
 
-def _draw_surfaces(body: Body, scene: Scene, mesh: Mesh, pose: Pose, camera: Camera, surface: np.ndarray, glasses: Glasses | None, big: int) -> _Picture:
+def _draw_surfaces(body: Body, scene: Scene, mesh: Mesh, pose: Pose, camera: Camera, surface: np.ndarray, glasses: Glasses | None, reach: np.ndarray, big: int) -> _Picture:
     """Everything made of triangles, shaded, before the background."""
     vertices, normals, uv, canonical, faces, material = _assemble(scene, mesh, pose, surface, glasses)
     depth, triangle, weights = raster(camera(vertices), faces, big, big)
@@ -106,7 +108,7 @@ def _draw_surfaces(body: Body, scene: Scene, mesh: Mesh, pose: Pose, camera: Cam
     albedo, diffuse, specular, _ = shade(
         triangle, values, material, body.face, body.back, pack_constants(_materials(body, scene, mesh, glasses)),
         scene.light.directions, scene.light.colours, scene.light.sky, shadow, matrix, taps,
-        np.float32(smile), np.float32(scene.distance),
+        np.float32(smile), np.float32(scene.distance), reach, pose.head, PIVOT,
     )
     drawn = np.where(triangle >= 0, material[triangle], -1)
     empty = drawn < 0
@@ -215,7 +217,17 @@ def _lenses(picture: _Picture, glasses: Glasses, scene: Scene, pose: Pose, camer
     picture.lens[seen] = 1.0 if glasses.tint > 0.3 else 0.0
 
 
-def _hair(picture: _Picture, body: Body, scene: Scene, pose: Pose, camera: Camera) -> None:
+def _hair_shadows(body: Body, scene: Scene, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
+    """Grids of the first light's reach and of openness to the sky through the hair (hairlight.py)."""
+    if body.grid is None:
+        return _NO_HAIR, _NO_HAIR
+    towards = scene.light.directions[0] @ pose.head  # the head turns; the light comes from elsewhere to it
+    reach = march(body.grid, towards.astype(np.float32), 12, np.float32(0.5))
+    above = np.array([0, 0.8, 0.6], np.float32) @ pose.head
+    return reach, march(body.grid, above.astype(np.float32), 4, np.float32(0.35))
+
+
+def _hair(picture: _Picture, body: Body, scene: Scene, pose: Pose, camera: Camera, shadows: tuple[np.ndarray, np.ndarray]) -> None:
     """Strands of the head, as many as the picture can show."""
     person, hair = body.person, body.hair
     if hair is None:
@@ -223,19 +235,16 @@ def _hair(picture: _Picture, body: Body, scene: Scene, pose: Pose, camera: Camer
     big = picture.image.shape[0]
     stride = int(np.clip(round(700 / big), 1, 3))
     chosen = slice(None, None, stride)
-    points = pose(hair.points[chosen], hair.head[chosen])
-    colour = _hair_colour(hair.grey[chosen], person.hair_colour, person.grey)
-    centre = pose(np.array([0, 2.5, -0.5], np.float32), 1.0)
     light = scene.light
-    colours = shade_strands(points, hair.shade[chosen], colour, light.directions, light.colours, light.sky[0], centre)
-    screen = camera(points)
+    screen, colours = pose_and_shade(
+        hair.points[chosen], hair.head[chosen], hair.shade[chosen], _hair_colour(hair.grey[chosen], person.hair_colour, person.grey),
+        np.stack([pose.head, pose.body]), PIVOT, np.array([camera.x, camera.y, camera.focal, camera.distance], np.float32),
+        light.directions, light.colours, light.sky[0], *shadows,
+    )
     order = np.argsort(-screen[:, screen.shape[1] // 2, 2], kind="stable")
-    taper = np.interp(np.linspace(0, 1, points.shape[1]), [0, 0.65, 1], [1, 1, 0.3]).astype(np.float32)
-    width = np.float32(camera.scale * 0.045 * stride**0.75)
-    widths = np.broadcast_to(taper * width, points.shape[:2]).copy()
+    taper = np.interp(np.linspace(0, 1, screen.shape[1]), [0, 0.65, 1], [1, 1, 0.3]).astype(np.float32)
+    widths = np.broadcast_to(taper * np.float32(camera.scale * STRAND_WIDTH * stride**0.75), screen.shape[:2]).copy()
     draw_strands(screen[order], colours[order], widths, picture.depth, picture.image, picture.hair, 0.05, 0.45)
-    near = cv2.GaussianBlur(picture.hair, (0, 0), big * 0.012) * (1 - picture.hair) * picture.skin
-    picture.image *= (1 - 0.45 * np.clip(near, 0, 1))[..., None]
 
 
 def _hair_colour(strand: np.ndarray, colour: np.ndarray, grey: float) -> np.ndarray:

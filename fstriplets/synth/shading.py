@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numba import njit
 
+from fstriplets.synth.hairlight import look_up
 from fstriplets.synth.mesh import BACK, CLOTH, EYE_L, EYE_R, FACE, FRAME, GUMS, TEETH
 from fstriplets.synth.raster import raster, sample
 
@@ -81,7 +82,7 @@ def shadow_map(points: np.ndarray, faces: np.ndarray, direction: np.ndarray) -> 
 
 @njit(cache=True)
 def shade(  # type: ignore[no-untyped-def]
-    triangle, values, material, textures, back, constants, directions, colours, sky, shadow, matrix, taps, smile, camera
+    triangle, values, material, textures, back, constants, directions, colours, sky, shadow, matrix, taps, smile, camera, reach, turn, pivot
 ):
     """Albedo, diffuse light and highlights of every covered pixel.
 
@@ -183,6 +184,14 @@ def shade(  # type: ignore[no-untyped-def]
                 visible = np.float32(1.0)
                 if light == 0:
                     visible = _visible(px, py, pz, ndl, shadow, matrix, taps)
+                    # back to model axes, where the shadow of the hair is kept
+                    qx, qy, qz = px + 0.3 * dx - pivot[0], py + 0.3 * dy - pivot[1], pz + 0.3 * dz - pivot[2]
+                    visible *= look_up(
+                        reach,
+                        turn[0, 0] * qx + turn[1, 0] * qy + turn[2, 0] * qz + pivot[0],
+                        turn[0, 1] * qx + turn[1, 1] * qy + turn[2, 1] * qz + pivot[1],
+                        turn[0, 2] * qx + turn[1, 2] * qy + turn[2, 2] * qz + pivot[2],
+                    )
                     if eye:
                         visible = 0.3 + 0.7 * visible
                 for k in range(3):
