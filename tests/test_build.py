@@ -16,7 +16,8 @@ from fstriplets.errors import CorpusError, OutputError
 FREE = [
     "image_size=96", "detector=aligned", "landmarker=template", "pose_estimator=landmarks", "embedder=none",
     "editor=null", "edits=[aging, grin]", "triplets_per_shard=40", "triplets_per_photo=3",
-    "duplicates.near=false", "quality.brightness=[0, 255]", "runtime.workers=0", "consent=drawn", "licence=CC0-1.0",
+    "duplicates.near=false", "quality.brightness=[0, 255]", "runtime.workers=0", "consent=drawn",
+    "licence=CC0-1.0",
 ]  # fmt: skip
 
 

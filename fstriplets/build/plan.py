@@ -126,11 +126,11 @@ def plan_corpus(
     new = _only_new(identities, known) if known else identities
     first = dict(generations[-1].next_index) if generations else {}
     generation = _write(store, pack(new, config, first), config, len(generations), first)
+    if not any(g.planned for g in [*generations, generation]):
+        raise CorpusError(_nobody(generation, config))
     if generation.photos:
         _save(store, generation)
         generations.append(generation)
-    if not any(g.planned for g in generations):
-        raise CorpusError(_nobody(generations, config))
     return generations
 
 
@@ -311,14 +311,12 @@ def _read_generations(store: Store) -> list[Generation]:
     return found
 
 
-def _nobody(generations: list[Generation], config: PipelineConfig) -> str:
-    people = sum(g.identities for g in generations)
-    photos = sum(g.photos for g in generations)
-    if not photos:
+def _nobody(generation: Generation, config: PipelineConfig) -> str:
+    if not generation.photos:
         return (
             f"the corpus {config.corpus} holds no photos; put each person's photos in a folder of their own"
         )
     return (
-        f"none of the {people} people in {config.corpus} has min_images {config.min_images} usable photos"
-        f" ({photos} photos in all); add photos or lower it: --set min_images=2"
+        f"none of the {generation.identities} people in {config.corpus} has min_images {config.min_images}"
+        f" usable photos ({generation.photos} photos in all); add photos or lower it: --set min_images=2"
     )
