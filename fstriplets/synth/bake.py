@@ -23,15 +23,18 @@ def bake_skin(person: Person, mesh: Mesh, regions: Regions) -> tuple[np.ndarray,
     face = np.zeros((*p.shape[:2], 7), np.float32)
     albedo = 0.86 * person.texture.astype(np.float32) ** 2.2
     albedo = _join_neck(albedo, person, regions)
-    warm = 1 + regions.ears[..., None] * np.array([0.06, -0.12, -0.12], np.float32)
-    albedo = albedo * warm
+    fair = min(1.0, person.tone / 0.3)
+    warm = 1 + fair * regions.ears[..., None] * np.array([0.03, -0.07, -0.07], np.float32)
+    # hollows the photos' light hid: ears, nostrils, corners of the eyes
+    hollow = np.clip(mesh.cavity, 0, 0.8) * (1 + 1.0 * regions.ears) * (1 - regions.lips)
+    albedo = albedo * warm * np.exp(-hollow[..., None] * np.array([0.65, 0.9, 0.95], np.float32))
     luma = person.texture.mean(-1)
     fine = luma - cv2.GaussianBlur(luma, (0, 0), 4)
     face[..., HEIGHT] = 0.20 * fine / max(float(person.base.mean()), 0.1)
     x, y, z = np.abs(p[..., 0]), p[..., 1], p[..., 2]
     oily = np.exp(-((x / 2.2) ** 2) - ((y - 1) / 6) ** 2) + 0.5 * np.exp(-((x / 4) ** 2) - ((y - 7.5) / 2) ** 2)
-    face[..., SPECULAR] = 0.35 + 0.25 * oily * (z > 4) + 0.5 * regions.lips - 0.12 * regions.neck
-    face[..., ROUGHNESS] = 0.43 - 0.12 * regions.lips + 0.04 * regions.neck
+    face[..., SPECULAR] = 0.40 + 0.30 * oily * (z > 4) + 0.22 * regions.lips - 0.12 * regions.neck
+    face[..., ROUGHNESS] = 0.43 - 0.06 * regions.lips + 0.04 * regions.neck
     face[..., CREASE] = person.smile_map
     wrinkles = draw_wrinkles(mesh, person.seed, person.age)
     face[..., HEIGHT] += wrinkles.height
@@ -51,7 +54,7 @@ def _join_neck(albedo: np.ndarray, person: Person, regions: Regions) -> np.ndarr
     rng = np.random.default_rng([person.seed, 11])
     coarse = cv2.resize(rng.standard_normal((40, 40)).astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
     fine = cv2.GaussianBlur(rng.standard_normal((size, size)).astype(np.float32), (0, 0), 1.1)
-    mottle = 1 + 0.030 * coarse[..., None] * np.array([0.6, 1, 1.1], np.float32) + 0.10 * fine[..., None]
+    mottle = 1 + 0.030 * coarse[..., None] * np.array([0.6, 1, 1.1], np.float32) + 0.035 * fine[..., None]
     plain = _neck_colour(person) * mottle
     w = np.clip(cv2.GaussianBlur(np.maximum(regions.neck, regions.ears), (0, 0), 7) * 1.3, 0, 1)[..., None]
     return albedo * (1 - w) + plain * w

@@ -229,7 +229,9 @@ def _grow_guides(mesh: Mesh, vertices: np.ndarray, normals: np.ndarray, faces: n
     full = STYLES[style.name] * style.length
     step = (length / (_KNOTS - 1)).astype(np.float32)[:, None]
     comb, gravity, lift = _comb(root, style)
-    lift *= style.volume
+    # hair lies closer at the sides and the back than on top
+    close = 0.30 if style.name in ("buzz", "crop", "short", "swept", "fringe") else 0.8
+    lift = lift * style.volume * (close + (1 - close) * np.clip((root[:, 1] - 6.5) / 4.5, 0, 1))
     ex, ey, ez = np.eye(3, dtype=np.float32)
     comb = comb + 0.18 * wave(root, 0.9, style.seed + 9)[:, None] * ex + 0.18 * wave(root, 0.9, style.seed + 10)[:, None] * ez
     side = np.sign(root[:, :1] - style.part * np.clip((root[:, 1:2] - 4) / 6, 0, 1))
@@ -238,7 +240,7 @@ def _grow_guides(mesh: Mesh, vertices: np.ndarray, normals: np.ndarray, faces: n
     direction, p, points = normal + comb * 0.6, root, [root]
     for k in range(1, _KNOTS):
         t = k / (_KNOTS - 1)
-        pull = comb * np.clip(1 - t * full / 5, 0, 1) - gravity * ey * (1 + 1.5 * t) + normal * lift * (1 - t) * 0.5
+        pull = comb * np.clip(1 - t * full / 5, 0, 1) - gravity * ey * (1 + 1.5 * t) + normal * lift[:, None] * (1 - t) * 0.5
         direction = direction * 0.75 + pull * 0.5
         if style.name in _LONG:
             bend = (0.10 + 0.9 * style.curl) * t * np.sin(0.8 * k * (1.2 - style.curl) + 1.4 * wave_root)

@@ -15,6 +15,7 @@ import numpy as np
 
 from fstriplets.synth.facemodel import FaceModel
 from fstriplets.synth.raster import interpolate, raster, vertex_normals
+from fstriplets.synth.traits import trait_modes
 
 __all__ = ["BACK", "CLOTH", "EYE_L", "EYE_R", "FACE", "FRAME", "GUMS", "TEETH", "UV_SIZE", "Mesh", "build_mesh", "mesh_normals"]
 
@@ -41,7 +42,7 @@ class Mesh:
 
     Attributes:
         neutral: [V, 3] the model's vertices.
-        identity: [100, V*3] and expression: [53, V*3], flat for one matrix product.
+        identity: [128, V*3] (the face model's modes, then `traits.TRAITS`) and expression: [53, V*3], flat for one matrix product.
         names: the expressions' names.
         faces: [F, 3] drawn triangles, material: [F] their numbers.
         welded: [F, 3] the same triangles before seam vertices were doubled; parent: [V] the vertex
@@ -53,6 +54,8 @@ class Mesh:
         position: [512, 512, 3] canonical position of each texel of the face's texture.
         inside: [512, 512] bool: the texel is on the mesh.
         position_back, inside_back: the same for the back of the head, 256 texels a side.
+        cavity: [512, 512] how deep a texel lies in a hollow of the neutral face (ears, nostrils, corners of
+            the eyes), about 0..1.
         eyes: canonical centre of the left and right eyeball, [2, 3], and their radius.
     """
 
@@ -72,6 +75,7 @@ class Mesh:
     inside: np.ndarray
     position_back: np.ndarray
     inside_back: np.ndarray
+    cavity: np.ndarray
     eyes: np.ndarray
     eye_radius: float
 
@@ -80,7 +84,7 @@ class Mesh:
         return self.names.index(name)
 
     def shape(self, identity: np.ndarray) -> np.ndarray:
-        """[V, 3] neutral face of a person with identity weights [100]."""
+        """[V, 3] neutral face of a person with identity weights [128]."""
         return self.neutral + (identity.astype(np.float32) @ self.identity).reshape(-1, 3)
 
     def pose_expression(self, expression: np.ndarray) -> np.ndarray:
@@ -111,9 +115,10 @@ def build_mesh(model: FaceModel) -> Mesh:
     position, inside = _position_map(neutral, faces[material == FACE], uv, UV_SIZE)
     position_back, inside_back = _position_map(neutral, faces[material == BACK], uv, BACK_SIZE)
     centres, radius = _eyes(neutral, faces, material)
+    modes = np.concatenate([model.identity, trait_modes(model)])
     return Mesh(
         neutral=neutral,
-        identity=np.ascontiguousarray((model.identity[:, parent] * fade).reshape(len(model.identity), -1)),
+        identity=np.ascontiguousarray((modes[:, parent] * fade).reshape(len(modes), -1)),
         expression=np.ascontiguousarray((model.expression[:, parent] * fade).reshape(len(model.expression), -1)),
         names=model.expression_names,
         faces=faces,
@@ -128,6 +133,7 @@ def build_mesh(model: FaceModel) -> Mesh:
         inside=inside,
         position_back=position_back,
         inside_back=inside_back,
+        cavity=_cavity(neutral, original, faces[material == FACE], uv, len(model.neutral)),
         eyes=centres,
         eye_radius=radius,
     )
@@ -186,6 +192,27 @@ def _eyes(vertices: np.ndarray, faces: np.ndarray, material: np.ndarray) -> tupl
         centres.append(centre)
         radii.append(radius)
     return np.array(centres, np.float32), float(np.mean(radii))
+
+
+def _cavity(neutral: np.ndarray, welded: np.ndarray, face: np.ndarray, uv: np.ndarray, count: int) -> np.ndarray:
+    """How far the surface lies below its own smoothed shape, over the face's texture."""
+    vertices = np.zeros_like(neutral)
+    vertices[:count] = neutral[:count]
+    pairs = np.concatenate([welded[:, [0, 1]], welded[:, [1, 2]], welded[:, [2, 0]]])
+    degree = np.bincount(pairs.ravel(), minlength=len(neutral)).clip(1)[:, None]
+    normals = vertex_normals(vertices, welded)
+    smooth = vertices.astype(np.float64)
+    total = np.zeros(len(neutral))
+    for k in range(1, 25):
+        around = np.stack([np.bincount(pairs.ravel(), smooth[pairs[:, ::-1].ravel(), d], len(neutral)) for d in range(3)], 1)
+        smooth = 0.5 * smooth + 0.5 * around / degree
+        if k in (4, 12, 24):
+            total += np.clip(((smooth - vertices) * normals).sum(1), 0, 1.0)
+    depth = np.zeros((len(neutral), 1), np.float32)
+    depth[:, 0] = total
+    flat = np.concatenate([uv * (UV_SIZE - 1) + 0.5, np.full((len(uv), 1), 2.0)], 1).astype(np.float32)
+    _, triangle, weights = raster(flat, face, UV_SIZE, UV_SIZE)
+    return np.asarray(cv2.GaussianBlur(interpolate(triangle, weights, face, depth)[..., 0], (0, 0), 1.0))
 
 
 def mesh_normals(vertices: np.ndarray, mesh: Mesh) -> np.ndarray:

@@ -7,13 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from fstriplets.synth.hair import HairStyle
+from fstriplets.synth.likeness import draw_identity
 from fstriplets.synth.skin import SkinSample, sample_skin, shipped_skin, smile_folds
 
 __all__ = ["Person", "make_person", "skin_at"]
-
-#: Spread of the identity weights: the model's modes have unit variance in its own scans.
-SHAPE_SPREAD = 1.25
-SHAPE_LIMIT = 2.8
 
 _HAIR = np.array(
     [
@@ -32,8 +29,8 @@ _IRIS = np.array(
         [0.045, 0.022, 0.010],
         [0.090, 0.050, 0.020],
         [0.100, 0.110, 0.060],
-        [0.095, 0.140, 0.180],
-        [0.140, 0.170, 0.180],
+        [0.090, 0.115, 0.135],
+        [0.125, 0.140, 0.140],
     ]
 )
 
@@ -44,7 +41,7 @@ class Person:
 
     Attributes:
         seed: the identity seed.
-        shape: [100] identity weights.
+        shape: [128] identity weights, see likeness.py.
         texture: [512, 512, 3] skin, gamma RGB in [0, 1]; base: [3] its usual colour.
         smile_map: [512, 512] log change of the skin at a full smile.
         age: years, 18..80.
@@ -91,7 +88,7 @@ def make_person(seed: int) -> Person:
     rng = np.random.default_rng([seed, 1])
     age = float(np.clip(rng.normal(38, 14), 19, 78))
     skin = skin_at(seed, age)
-    shape = np.clip(skin.identity * SHAPE_SPREAD, -SHAPE_LIMIT, SHAPE_LIMIT).astype(np.float32)
+    shape = draw_identity(seed, skin.identity)
     texture, base, smile_map = skin.texture, skin.base, smile_folds(shipped_skin())
     tone = float((base.astype(np.float64) ** 2.2).mean())
     masculine = bool(rng.random() < 0.5)

@@ -9,7 +9,8 @@ import numpy as np
 
 from fstriplets.synth.body import STRAND_WIDTH, Body
 from fstriplets.synth.brows import place
-from fstriplets.synth.camera import backdrop, develop
+from fstriplets.synth.backdrop import backdrop
+from fstriplets.synth.camera import develop
 from fstriplets.synth.clothes import garment_mesh
 from fstriplets.synth.hairlight import GRID_SHAPE, march, pose_and_shade
 from fstriplets.synth.mesh import CLOTH, EYE_L, EYE_R, FRAME, GUMS, TEETH, Mesh, mesh_normals
@@ -117,7 +118,7 @@ def _draw_surfaces(body: Body, scene: Scene, mesh: Mesh, pose: Pose, camera: Cam
     skin = ((drawn == 0) | (drawn == 1)).astype(np.float32)
     diffuse = scatter(diffuse * occlusion[..., None], skin, camera.scale)
     image = albedo * diffuse + specular * np.clip(occlusion, 0.2, 1)[..., None]
-    image[empty] = backdrop(scene, big, big)[empty]
+    image[empty] = backdrop(scene.backdrop, scene.light.colours[0], big, big)[empty]
     blank = [np.zeros((big, big), np.float32) for _ in range(4)]
     return _Picture(image, depth, triangle, material, values, diffuse, skin, *blank)
 
@@ -184,7 +185,7 @@ def _face_hair(picture: _Picture, body: Body, scene: Scene, posed: np.ndarray, m
     grey = np.array([0.26, 0.25, 0.24]) * person.grey * 0.8
     beard_colour = person.hair_colour * (1 - 0.8 * person.grey) + grey
     for strands, colour, width, cover in (
-        (body.brows, person.brow_colour, 0.034, picture.brow),
+        (body.brows, person.brow_colour, 0.026, picture.brow),
         (body.beard, beard_colour, 0.040, picture.beard),
     ):
         if strands is None:

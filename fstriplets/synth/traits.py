@@ -1,10 +1,10 @@
 """What makes faces differ beyond the face model's modes: eyes, brows, nose, mouth and jaw, each on its own.
 
-A recogniser tells people apart by the proportions of single features, above all around the eyes; the face model's
-modes are global and, drawn independently, leave everybody near the average there. A trait is one more linear mode: a
-displacement of all vertices that moves, scales or turns one feature within a smooth window. The eyeballs lie inside
-the window's flat top and move with their lids. Unit weight is about one standard deviation among adults (after
-Farkas 1994 for the widths and heights; asymmetries are set by eye).
+A recogniser tells people apart by the proportions of single features, above all around the eyes; the
+face model's modes are global and, drawn independently, leave everybody near the average there. A trait
+is one more linear mode: a displacement of all vertices that moves, scales or turns one feature within a
+smooth window. The eyeballs lie inside the window's flat top and move with their lids. Unit weight is
+about one standard deviation among adults (widths and heights after Farkas 1994, the rest set by eye).
 """
 
 from __future__ import annotations
