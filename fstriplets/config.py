@@ -60,7 +60,7 @@ class IdentityCheckConfig(_Section):
     """Is this face the person the corpus says? Needs an embedder."""
 
     min_similarity: float = Field(
-        0.25, ge=-1, le=1, description="cosine to the centroid of the person's other faces"
+        0.35, ge=-1, le=1, description="cosine to the centroid of the person's other faces"
     )
     choose: Literal["largest", "identity"] = Field(
         "identity", description="which of several faces in a photo: the largest, or the most alike"
@@ -71,8 +71,13 @@ class DuplicatesConfig(_Section):
     """Duplicates within a person. The first in corpus order stays."""
 
     exact: bool = Field(True, description="reject files with the same bytes")
-    near: bool = Field(True, description="reject faces whose perceptual hashes nearly agree")
-    max_distance: int = Field(4, ge=0, le=64, description="bits of 64 in which near duplicates may differ")
+    near: bool = Field(True, description="reject faces that are copies: recompressed, resized, cut, grey")
+    max_distance: int = Field(
+        20, ge=0, le=64, description="bits of 64 up to which two perceptual hashes call for a closer look"
+    )
+    min_correlation: float = Field(
+        0.985, ge=-1, le=1, description="of two faces' detail, one laid over the other: above this, copies"
+    )
 
 
 class EditConfig(_Section):

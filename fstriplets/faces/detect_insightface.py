@@ -97,7 +97,7 @@ def _detection(box: Any, five: Any, ratio: npt.NDArray[np.float64], margin: int)
     x0, y0, x1, y1 = (float(v) for v in (box[:4].reshape(2, 2) * ratio - margin).ravel())
     corners = (x0, y0, x1, y1)
     if five is None:
-        return Detection(corners, points_from_box(corners), float(box[4]), exact=False)
+        return Detection(corners, points_from_box(corners), float(box[4]))
     points = (np.asarray(five, np.float64) + 0.5) * ratio - 0.5 - margin
     return Detection(corners, points, float(box[4]))
 

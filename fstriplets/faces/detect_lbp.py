@@ -66,9 +66,10 @@ class LbpDetector:
             step_ratio=1,
             min_size=(_SMALLEST, _SMALLEST),
             max_size=(max(size), max(size)),
+            intersection_score_threshold=0.25,
         )
         ratio = np.array([width / size[0], height / size[1]])
-        return sorted((_detection(row, ratio) for row in rows), key=lambda d: d.box[0] - d.box[2])
+        return [_detection(box, ratio) for box in _merge(rows)]
 
 
 def _load(path: str) -> Any:
@@ -77,7 +78,27 @@ def _load(path: str) -> Any:
     return Cascade(path)
 
 
-def _detection(row: dict[str, int], ratio: npt.NDArray[np.float64]) -> Detection:
-    x0, y0 = row["c"] * ratio[0], row["r"] * ratio[1]
-    box = (x0, y0, x0 + row["width"] * ratio[0], y0 + row["height"] * ratio[1])
-    return Detection(box, points_from_box(box, _POINTS), _SCORE, exact=False)
+def _merge(rows: list[dict[str, int]]) -> list[npt.NDArray[np.float64]]:
+    """One box a face, the largest first: the cascade often answers twice, one box inside another."""
+    boxes = [np.array([r["c"], r["r"], r["c"] + r["width"], r["r"] + r["height"]], float) for r in rows]
+    boxes.sort(key=lambda box: float(box[0] - box[2]))
+    groups: list[list[npt.NDArray[np.float64]]] = []
+    for box in boxes:
+        home = next((group for group in groups if _covered(box, group[0]) > 0.6), None)
+        if home is None:
+            groups.append([box])
+        elif box[2] - box[0] > 0.5 * (home[0][2] - home[0][0]):  # smaller ones are eyes and mouths
+            home.append(box)
+    return [np.mean(group, axis=0) for group in groups]
+
+
+def _covered(inner: npt.NDArray[np.float64], outer: npt.NDArray[np.float64]) -> float:
+    """Share of a box that lies in another."""
+    low, high = np.maximum(inner[:2], outer[:2]), np.minimum(inner[2:], outer[2:])
+    return float(np.prod(np.maximum(high - low, 0)) / np.prod(inner[2:] - inner[:2]))
+
+
+def _detection(found: npt.NDArray[np.float64], ratio: npt.NDArray[np.float64]) -> Detection:
+    x0, y0, x1, y1 = (float(v) for v in (found.reshape(2, 2) * ratio).ravel())
+    box = (x0, y0, x1, y1)
+    return Detection(box, points_from_box(box, _POINTS), _SCORE)

@@ -46,7 +46,7 @@ class Detection:
     box: Box  #: x0, y0, x1, y1, photo pixels
     points: Points  #: [5, 2] or, where the photo came with them, [68, 2]; photo pixels
     score: float  #: 0..1
-    exact: bool = True  #: False: the points are guessed from the box
+    given: bool = False  #: the corpus gave the points: nobody looks for better ones
 
 
 class Detector(Protocol):
@@ -114,9 +114,9 @@ class GivenDetector:
         """The face the table names; PhotoRejected `no_landmarks` where it names none."""
         if photo.landmarks is not None:
             points = np.asarray(photo.landmarks, np.float64)
-            return [Detection(photo.box or box_around(points), points, 1.0)]
+            return [Detection(photo.box or box_around(points), points, 1.0, given=True)]
         if photo.box is not None:
-            return [Detection(photo.box, points_from_box(photo.box), 1.0, exact=False)]
+            return [Detection(photo.box, points_from_box(photo.box), 1.0)]
         raise PhotoRejected(
             "no_landmarks", "the corpus gives neither landmarks nor a box, and detector is `given`"
         )

@@ -7,12 +7,10 @@ centroid towards themselves; where two people share a folder, the larger group w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-
-from fstriplets.faces.quality import bits_apart
 
 __all__ = ["check_identity", "choose_faces", "near_duplicates"]
 
@@ -101,19 +99,29 @@ def choose_faces(embeddings: Sequence[Embeddings], areas: Sequence[Sequence[floa
     return chosen
 
 
-def near_duplicates(hashes: Sequence[int | None], max_distance: int) -> list[int | None]:
-    """For each hash the index of the first earlier one it nearly equals, else None.
+def near_duplicates(
+    hashes: Sequence[int | None], max_distance: int, confirm: Callable[[int, int], bool]
+) -> list[int | None]:
+    """For each picture the index of the first earlier one it copies, else None.
 
     Args:
         hashes: 64-bit perceptual hashes in corpus order; None never matches (rejected already).
+        max_distance: bits up to which a pair is worth a closer look.
+        confirm: that look: are pictures i and j (i < j) really the same?
     """
-    kept: list[int] = []
+    kept = np.zeros(len(hashes), np.uint64)
+    index: list[int] = []
     found: list[int | None] = []
-    for i, value in enumerate(hashes):
+    for j, value in enumerate(hashes):
         match = None
         if value is not None:
-            match = next((k for k in kept if bits_apart(value, hashes[k] or 0) <= max_distance), None)
+            # Vectorised: a person may have thousands of video frames.
+            differing = kept[: len(index)] ^ np.uint64(value)
+            bits = np.unpackbits(differing.view(np.uint8).reshape(-1, 8), axis=1).sum(axis=1)
+            near = np.flatnonzero(bits <= max_distance)
+            match = next((index[k] for k in near if confirm(index[k], j)), None)
             if match is None:
-                kept.append(i)
+                kept[len(index)] = value
+                index.append(j)
         found.append(match)
     return found

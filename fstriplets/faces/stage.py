@@ -25,7 +25,7 @@ from fstriplets.faces.gates import gate
 from fstriplets.faces.identity import check_identity, choose_faces, near_duplicates
 from fstriplets.faces.landmarks import five_points, load_landmarker
 from fstriplets.faces.pose import load_pose_estimator
-from fstriplets.faces.quality import look_at, perceptual_hash
+from fstriplets.faces.quality import look_at, perceptual_hash, registered_correlation
 from fstriplets.faces.templates import face_window, template_points
 from fstriplets.records import AlignedFace, Face, Photo, content_id
 
@@ -39,6 +39,8 @@ Points = npt.NDArray[np.float64]
 
 #: Faces of one photo that are looked at, the largest ones: a stadium is not worth an hour.
 MAX_FACES = 8
+_LOOK = 256  # px of the crop in which the landmarker looks for better points
+_LOST = 0.4  # eye distances: landmarks that far from the detector's are of something else
 _VERSION = "faces-1"
 
 
@@ -113,26 +115,31 @@ class FaceStage:
     def _align(self, photo: Photo, pixels: Pixels, detection: Detection) -> AlignedFace:
         """A face that was found in a photo."""
         size = self.config.image_size
-        matrix = similarity(five_points(detection.points), self._target)
-        if not detection.exact:
-            matrix = self._refine(pixels, matrix)
+        points = detection.points
+        if not detection.given and self._landmarker.name != "template":
+            points = self._refine(pixels, points)
+        matrix = similarity(five_points(points), self._target)
         crop = warp(pixels, matrix, size)
         face = self._describe(photo, crop, detection.box, detection.score, matrix)
         outside = outside_share(matrix, pixels.shape[1], pixels.shape[0], size)
         if outside:
             face = replace(face, attributes=dict(photo.attributes) | {"outside": round(outside, 4)})
-        points = transform_points(detection.points, matrix) if detection.exact else self._target
+        points = transform_points(points, matrix)
         return AlignedFace(self._measure(gate(face, self.config.quality), crop, points), crop)
 
-    def _refine(self, pixels: Pixels, matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Points guessed from a box: let the landmarker find better ones, and align again."""
-        if self._landmarker.name == "template":
-            return matrix
-        side = 256
-        ideal = template_points(self.config.crop, side)
-        rough = similarity(transform_points(self._target, invert(matrix)), ideal)
-        found = five_points(self._landmarker.find(warp(pixels, rough, side), ideal))
-        return similarity(transform_points(found, invert(rough)), self._target)
+    def _refine(self, pixels: Pixels, points: Points) -> Points:
+        """68 points in the photo instead of a detector's five.
+
+        Detectors put their points a few degrees elsewhere from one scale to the next; the landmarker,
+        looking at a levelled crop, is ten times as steady (docs/faces.md).
+        """
+        ideal = template_points("ffhq", _LOOK)
+        rough = similarity(points, ideal)
+        found = self._landmarker.find(warp(pixels, rough, _LOOK), ideal)
+        moved = np.hypot(*(five_points(found) - ideal).T).mean()
+        if moved > _LOST * (ideal[1, 0] - ideal[0, 0]):
+            return points  # it followed something else: a hand, another face
+        return transform_points(found, invert(rough))
 
     def _describe(
         self, photo: Photo, crop: Pixels, box: Box, score: float, matrix: npt.NDArray[np.float64]
@@ -229,11 +236,20 @@ class FaceStage:
         return faces
 
     def _unique(self, faces: list[AlignedFace]) -> list[AlignedFace]:
-        """Turn down near duplicates of an earlier accepted face."""
-        if not self.config.duplicates.near:
-            return faces
+        """Turn down copies of an earlier accepted face.
+
+        The same pixels always: they would have the same face id, and triplets of the same key.
+        """
+        limits = self.config.duplicates
+
+        def same(i: int, j: int) -> bool:
+            if faces[i].face.face_id == faces[j].face.face_id:
+                return True
+            correlation = registered_correlation(faces[i].pixels, faces[j].pixels) if limits.near else -1.0
+            return correlation >= limits.min_correlation
+
         hashes = [perceptual_hash(item.pixels) if _ok(item) else None for item in faces]
-        for i, match in enumerate(near_duplicates(hashes, self.config.duplicates.max_distance)):
+        for i, match in enumerate(near_duplicates(hashes, limits.max_distance, same)):
             if match is not None:
                 why = f"duplicate_of {faces[match].face.photo_id}: nearly the same picture"
                 row = replace(faces[i].face, status="rejected", reason="near_duplicate", message=why)
