@@ -136,9 +136,7 @@ def _identity(edit: str, values: Mapping[str, float], config: AcceptConfig) -> t
 
 
 def _attributes(edit: str, values: Mapping[str, float], config: AcceptConfig) -> tuple[str, str]:
-    changes = {
-        key.removeprefix("attribute_"): v for key, v in values.items() if key.startswith("attribute_")
-    }
+    changes = {key.removeprefix("attribute_"): v for key, v in values.items() if key.startswith("attribute_")}
     wanted = changes.pop(edit, None)
     if wanted is not None and wanted < config.min_attribute_change:
         return "attribute_missing", (

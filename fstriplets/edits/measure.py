@@ -122,7 +122,7 @@ def _row(edit: str, strength: float, edits: Sequence[Edit], config: PipelineConf
 
 def _table(rows: Sequence[Row]) -> str:
     lines = [
-        "| edit | group | strength | cosine to the original (10–90 %) | accepted | changed | ms a face | reasons |",
+        "| edit | group | strength | cosine (10–90 %) | accepted | changed | ms a face | reasons |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from fstriplets.edits.accept import AttributeScorer, attribute_changes, judge, measure
-from fstriplets.edits.base import EDIT_GROUPS, Editor
+from fstriplets.edits.base import Editor
 from fstriplets.edits.registry import load_editor
 from fstriplets.errors import ConfigError, FstripletsError, PhotoRejected
 from fstriplets.records import AlignedFace, Edit, PlannedEdit, content_id
@@ -324,8 +324,7 @@ def _check(editor: Editor, edit: str, batch: torch.Tensor, result: Any) -> None:
             )
         if tuple(tensor.shape) != shape:
             raise FstripletsError(
-                f"editor {editor.name!r} at {edit}: `{field}` must be {list(shape)},"
-                f" got {list(tensor.shape)}"
+                f"editor {editor.name!r} at {edit}: `{field}` must be {list(shape)}, got {list(tensor.shape)}"
             )
 
 

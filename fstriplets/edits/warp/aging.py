@@ -23,8 +23,8 @@ Array = np.ndarray
 #: Moves at strength 1, face units: landmark -> (outward, down). Jowls, lids, lips, nose.
 _SAG: dict[int, tuple[float, float]] = {
     5: (0.05, 0.06), 6: (0.05, 0.07), 10: (0.05, 0.07), 11: (0.05, 0.06), 4: (0.03, 0.03), 12: (0.03, 0.03),
-    48: (0.0, 0.05), 54: (0.0, 0.05), 49: (0.0, 0.02), 53: (0.0, 0.02),
-    50: (0.0, 0.025), 52: (0.0, 0.025), 51: (0.0, 0.025), 57: (0.0, -0.02), 56: (0.0, -0.02), 58: (0.0, -0.02),
+    48: (0.0, 0.03), 54: (0.0, 0.03), 49: (0.0, 0.015), 53: (0.0, 0.015),
+    50: (0, 0.025), 52: (0, 0.025), 51: (0, 0.025), 57: (0, -0.02), 56: (0, -0.02), 58: (0, -0.02),
     37: (0, 0.025), 38: (0, 0.015), 43: (0, 0.015), 44: (0, 0.025), 36: (0, 0.025), 45: (0, 0.025),
     18: (0, 0.04), 25: (0, 0.04), 17: (0.01, 0.06), 26: (0.01, 0.06), 19: (0, 0.02), 24: (0, 0.02),
     30: (0, 0.05), 33: (0, 0.04), 31: (0.03, 0.02), 35: (0.03, 0.02),
@@ -121,7 +121,9 @@ def _fine_lines(old: Portrait, rng: np.random.Generator) -> Array:
     noise = cloud(rng, old.height, old.width, 0.035 * old.unit, 2)
     flat = cv2.GaussianBlur(noise, (0, 0), sigmaX=0.10 * old.unit, sigmaY=max(0.3, 0.008 * old.unit))
     steep = cv2.GaussianBlur(noise, (0, 0), sigmaX=max(0.3, 0.008 * old.unit), sigmaY=0.07 * old.unit)
-    across = np.exp(-((y + 0.5) ** 2) / 0.3) + 0.6 * np.exp(-((np.abs(x) - 0.5) ** 2 + (y - 0.25) ** 2) / 0.05)
+    across = np.exp(-((y + 0.5) ** 2) / 0.3) + 0.6 * np.exp(
+        -((np.abs(x) - 0.5) ** 2 + (y - 0.25) ** 2) / 0.05
+    )
     along = np.exp(-((np.abs(x) - 0.75) ** 2) / 0.12 - ((y - 0.9) ** 2) / 0.4)
     return np.asarray(0.07 * np.clip(across, 0, 1) * flat / max(float(flat.std()), 1e-3) * 0.5
                       + 0.07 * along * steep / max(float(steep.std()), 1e-3) * 0.5, np.float32)  # fmt: skip
@@ -137,17 +139,26 @@ def _discolour(old: Portrait, canvas: Canvas, skin: Array, strength: float, rng:
     faded = image + 0.25 * (grey * sallow - image)
     faded = faded * (1 + blotch[..., None] * np.array([0.012, 0.025, 0.028], np.float32))
     canvas.paint(faded, 0.9 * strength * skin)
-    x, y = old.grid
-    face = old.frame.to_face(old.points)
-    spots = np.zeros_like(x)
-    for _ in range(rng.integers(14, 30)):
-        side = rng.choice([-1, 1])
-        place = np.array([side * rng.uniform(0.45, 1.0), rng.uniform(-0.9, 0.9)]) + [face[27, 0], 0]
-        size, flat = rng.uniform(0.012, 0.035), rng.uniform(0.7, 1.3)
-        bump = np.exp(-((((x - place[0]) * flat) ** 2 + (y - place[1]) ** 2) / size**2) ** 1.5)
-        spots = np.maximum(spots, rng.uniform(0.3, 1.0) * bump)
     shade = np.array([0.16, 0.24, 0.28], np.float32)
-    canvas.shade(1 - strength * (skin * spots)[..., None] * shade)
+    canvas.shade(1 - strength * (skin * _spots(old, rng))[..., None] * shade)
+
+
+def _spots(old: Portrait, rng: np.random.Generator) -> Array:
+    """Age spots at temples and cheeks [H, W] 0..1."""
+    middle = float(old.frame.to_face(old.points)[27, 0])
+    spots = np.zeros((old.height, old.width), np.float32)
+    for _ in range(rng.integers(14, 30)):
+        place = [middle + rng.choice([-1, 1]) * rng.uniform(0.45, 1.0), rng.uniform(-0.9, 0.9)]
+        centre = old.frame.to_picture(np.array([place]))[0]
+        size, flat = rng.uniform(0.012, 0.035) * old.unit, rng.uniform(0.7, 1.3)
+        depth = rng.uniform(0.3, 1.0)
+        x0, y0 = (max(0, int(v - 3 * size - 1)) for v in centre)
+        x1, y1 = (max(0, int(v + 3 * size + 2)) for v in centre)
+        y, x = np.ogrid[y0 : min(y1, old.height), x0 : min(x1, old.width)]
+        bump = np.exp(-(((((x - centre[0]) * flat) ** 2 + (y - centre[1]) ** 2) / size**2) ** 1.5))
+        patch = spots[y0:y1, x0:x1]
+        np.maximum(patch, depth * bump, out=patch)
+    return spots
 
 
 def _grey(portrait: Portrait, canvas: Canvas, hair: Array, amount: float, rng: np.random.Generator) -> None:
@@ -159,7 +170,9 @@ def _grey(portrait: Portrait, canvas: Canvas, hair: Array, amount: float, rng: n
     strands = np.clip(strands, -2, 2) + 0.4 * cloud(rng, portrait.height, portrait.width, 0.3 * portrait.unit)
     x, y = portrait.grid
     temples = 0.3 * smoothstep(np.abs(x), 0.5, 1.1) * smoothstep(y, -1.4, -0.6)
-    share = smoothstep(1.35 * amount + temples + 0.16 * strands, 0.1, 1.35) * float(smoothstep(amount, 0, 0.3))
+    share = smoothstep(1.35 * amount + temples + 0.16 * strands, 0.1, 1.35) * float(
+        smoothstep(amount, 0, 0.3)
+    )
     old = float(np.median(lab[..., 0][sure])) if sure.any() else 40.0
     lightness = min(0.55 * old + rng.uniform(34, 42), 74.0)  # black hair turns to iron, blond to silver
     colour_hair(canvas, hair, (lightness, 0.0, float(rng.uniform(1, 3))), share)

@@ -23,16 +23,18 @@ def beard(portrait: Portrait, canvas: Canvas, strength: float, rng: np.random.Ge
     # roots under the skin darken it before any hair is seen
     under = colour + 0.35 * (tone - colour)
     soft = portrait.blur(area, 0.02)
-    canvas.paint(under, np.clip(soft * uneven, 0, 1) * (0.12 + 0.5 * strength) * float(smoothstep(strength, 0, 0.3)))
+    canvas.paint(
+        under, np.clip(soft * uneven, 0, 1) * (0.16 + 0.55 * strength) * float(smoothstep(strength, 0, 0.3))
+    )
     lines, shades = _hairs(portrait, area, strength, rng)
     if len(lines):
         widths = rng.uniform(0.005, 0.011, len(lines)) * portrait.unit * (0.8 + 0.4 * strength)
-        cover, shade = draw_strands(
-            lines, widths, shades, portrait.height, portrait.width, sharpness_sigma(portrait.image)
-        )
+        # single hairs are finer than a pixel: what shows is their soft texture
+        sigma = max(sharpness_sigma(portrait.image), 0.011 * portrait.unit)
+        cover, shade = draw_strands(lines, widths, shades, portrait.height, portrait.width, sigma)
         level = np.clip(shade, 0, 1)[..., None]
         dark, bright = colour * 0.62, colour * 1.75 + 0.09 * tone
-        opacity = (0.40 + 0.35 * strength) * float(smoothstep(strength, 0, 0.25))
+        opacity = (0.42 + 0.38 * strength) * float(smoothstep(strength, 0, 0.25))
         canvas.paint(dark + (bright - dark) * level, cover * opacity)
 
 
@@ -73,11 +75,9 @@ def _area(portrait: Portrait, rng: np.random.Generator) -> Array:
     return np.asarray(area, np.float32)
 
 
-def _hairs(
-    portrait: Portrait, area: Array, strength: float, rng: np.random.Generator
-) -> tuple[Array, Array]:
+def _hairs(portrait: Portrait, area: Array, strength: float, rng: np.random.Generator) -> tuple[Array, Array]:
     """Hairs that follow the jaw: down on the cheeks, out and down on the chin → lines, shades."""
-    density = 1500 + 3500 * strength
+    density = 3200 + 2800 * strength
     ys, xs = np.nonzero(area > 0.12)
     count = min(len(ys), int(density * len(ys) / (1.6 * portrait.unit**2)))
     if count == 0:
@@ -89,7 +89,9 @@ def _hairs(
     face = portrait.frame.to_face(roots)
     middle = portrait.frame.to_face(portrait.points[[8, 33]])
     across = (face[:, 0] - middle[:, 0].mean()) * 0.7
-    angle = rng.normal(0, 0.35, len(pick)) + rng.normal(0, 0.25, 40)[(np.abs(face[:, 0]) * 20).astype(int) % 40]
+    angle = (
+        rng.normal(0, 0.35, len(pick)) + rng.normal(0, 0.25, 40)[(np.abs(face[:, 0]) * 20).astype(int) % 40]
+    )
     direction = np.stack([across + np.sin(angle), np.cos(angle)], -1)
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     length = (0.012 + 0.085 * strength**1.3) * rng.uniform(0.6, 1.3, len(pick))
@@ -100,5 +102,3 @@ def _hairs(
     order = np.argsort(face[:, 1])
     shades = np.clip(rng.normal(0.40, 0.2, (len(pick), 1)) + np.array([[-0.1, 0.0, 0.1]]), 0.02, 0.98)
     return lines[order], shades[order]
-
-

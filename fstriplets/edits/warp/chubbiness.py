@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fstriplets.edits.warp.geometry import apply_flow, curve, dense_flow
+from fstriplets.edits.warp.geometry import apply_flow, curve, dense_flow, smoothstep
 from fstriplets.edits.warp.parse import skin_mask
 from fstriplets.edits.warp.portrait import Canvas, Portrait
 from fstriplets.edits.warp.wrinkles import crease
@@ -14,7 +14,7 @@ __all__ = ["chubbiness"]
 Array = np.ndarray
 
 #: Outward move of jaw points 0..8 (ear to chin) at strength 1, face units; mirrored for 9..16.
-_JAW = np.array([0.05, 0.12, 0.19, 0.24, 0.26, 0.25, 0.22, 0.18, 0.155])
+_JAW = np.array([0.05, 0.115, 0.175, 0.215, 0.23, 0.22, 0.195, 0.16, 0.14])
 #: Width of the band outside the face that gives way, face units.
 _BAND = 0.62
 
@@ -23,7 +23,7 @@ def chubbiness(portrait: Portrait, canvas: Canvas, strength: float, rng: np.rand
     """Widen cheeks and jaw and fill the chin."""
     points, moves = _moves(portrait, strength * rng.uniform(0.92, 1.08))
     flow = dense_flow(points, moves, 1.0 * portrait.unit, portrait.height, portrait.width)
-    warped, mask = apply_flow(portrait.image, flow)
+    warped, mask = apply_flow(portrait.image, flow * _window(portrait)[..., None])
     canvas.paint(warped, mask)
     _fullness(Portrait(canvas.image, portrait.points + _moved(portrait, points, moves)), canvas, strength)
 
@@ -68,11 +68,32 @@ def _moves(portrait: Portrait, strength: float) -> tuple[Array, Array]:
     amount = strength * np.concatenate([_JAW, _JAW[-2::-1]])[:, None] * np.minimum(1, half)
     jaw_moves = amount * outward
     inner = _cheeks(face)
-    pinned = np.vstack([face[17:48], face[48:68:2], jaw + _BAND * outward, [[-1.2, -0.6], [1.2, -0.6]]])
-    points = np.vstack([jaw, inner[0], pinned])
-    moves = np.vstack([jaw_moves, inner[1] @ jaw_moves, np.zeros_like(pinned)])
+    index, small = _features(strength)
+    others = [i for i in range(17, 68) if i not in index and (i < 48 or i % 2 == 0)]
+    pinned = np.vstack([face[others], jaw + _BAND * outward, [[-1.2, -0.6], [1.2, -0.6]]])
+    points = np.vstack([jaw, inner[0], face[index], pinned])
+    moves = np.vstack([jaw_moves, inner[1] @ jaw_moves, small, np.zeros_like(pinned)])
     rotation = np.vstack([portrait.frame.right, portrait.frame.down]) * portrait.unit
     return portrait.frame.to_picture(points), moves @ rotation
+
+
+def _features(strength: float) -> tuple[list[int], Array]:
+    """Full cheeks press on what lies between them: wider nostrils, narrower eyes and mouth."""
+    table = {31: (-0.035, 0.0), 35: (0.035, 0.0), 48: (0.025, 0.0), 54: (-0.025, 0.0)}
+    table |= dict.fromkeys((40, 41, 46, 47), (0.0, -0.022)) | dict.fromkeys((37, 38, 43, 44), (0.0, 0.01))
+    return list(table), strength * np.array(list(table.values()))
+
+
+def _window(portrait: Portrait) -> Array:
+    """1 on the face, 0 beyond the band [H, W]: whatever the interpolation does, the background stays."""
+    face = portrait.frame.to_face(portrait.points)
+    middle = face[27:31].mean(0)
+    rim = face[:17]
+    away = rim - middle
+    away /= np.linalg.norm(away, axis=1, keepdims=True)
+    top = np.array([[1.25, -0.9], [0.0, -1.2], [-1.25, -0.9]])
+    outline = portrait.frame.to_picture(np.vstack([rim + 0.85 * _BAND * away, top]))
+    return smoothstep(portrait.polygon(outline, 0.12), 0.02, 0.9)
 
 
 def _cheeks(face: Array) -> tuple[Array, Array]:

@@ -8,6 +8,7 @@ as the photo it is put on.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -76,7 +77,9 @@ def _light(portrait: Portrait) -> Array:
     cheek += portrait.polygon(points[[14, 12, 54, 35, 42, 45]])[..., None]
     mean = (portrait.image * cheek).sum((0, 1)) / max(float(cheek.sum()), 1e-6)
     luma = float(mean.mean())
-    return np.asarray(np.clip(0.45 + 0.6 * luma, 0.3, 1.0) * (0.85 + 0.15 * mean / max(luma, 1e-3)), np.float32)
+    return np.asarray(
+        np.clip(0.45 + 0.6 * luma, 0.3, 1.0) * (0.85 + 0.15 * mean / max(luma, 1e-3)), np.float32
+    )
 
 
 def _rasterise(portrait: Portrait, style: FrameStyle, weight: float) -> _Layers:
@@ -112,7 +115,7 @@ class _Placement:
 
     def __call__(self, points: Array) -> Array:
         """[N, 3] → [N, 2]."""
-        return (self._pose.project(points) + self._offset + 0.5) * self._factor - 0.5
+        return np.asarray((self._pose.project(points) + self._offset + 0.5) * self._factor - 0.5)
 
 
 def _sheet(outline: Array, side: int) -> Array:
@@ -145,7 +148,7 @@ def _temple(layer: Array, place: _Placement, style: FrameStyle, side: int, half:
         return  # behind the front of the frame, or behind the head
     width = max(half * 1.2, 0.016)
     steps = np.linspace(0, 1, 12)
-    for a, b in zip(steps[:-1], steps[1:], strict=True):
+    for a, b in pairwise(steps):
         quad = []
         for t, sign in ((a, -1), (b, -1), (b, 1), (a, 1)):
             point = hinge + (ear - hinge) * t
@@ -162,7 +165,7 @@ def _fill(layer: Array, points: Array, value: int) -> None:
 def _shrink(layer: Array, portrait: Portrait, sigma: float) -> Array:
     small = cv2.resize(layer, (portrait.width, portrait.height), interpolation=cv2.INTER_AREA)
     mask = small.astype(np.float32) / 255
-    return cv2.GaussianBlur(mask, (0, 0), sigma) if sigma > 0.3 else mask
+    return np.asarray(cv2.GaussianBlur(mask, (0, 0), sigma)) if sigma > 0.3 else mask
 
 
 def _shadow(portrait: Portrait, canvas: Canvas, cover: Array, present: float) -> None:
@@ -173,7 +176,8 @@ def _shadow(portrait: Portrait, canvas: Canvas, cover: Array, present: float) ->
     )
     soft = portrait.blur(moved, 0.045)
     skin = portrait.polygon(
-        np.vstack([portrait.points[:17], portrait.frame.to_picture(np.array([[1.1, -0.7], [-1.1, -0.7]]))]), 0.02
+        np.vstack([portrait.points[:17], portrait.frame.to_picture(np.array([[1.1, -0.7], [-1.1, -0.7]]))]),
+        0.02,
     )
     tone = np.array([0.30, 0.36, 0.40], np.float32)  # skin in shadow turns warmer
     canvas.shade(1 - (soft * skin * present)[..., None] * tone)

@@ -156,25 +156,29 @@ def dense_flow(points: Array, moves: Array, radius: float, height: int, width: i
         fold the picture.
     """
     targets = points + moves
-    distance = np.linalg.norm(targets[:, None] - targets[None], axis=-1) / radius
-    system = _wendland(distance) + 1e-4 * np.eye(len(points))
-    weights = np.linalg.solve(system, -moves)
+    system = _wendland(targets, targets, radius).astype(np.float64) + 1e-4 * np.eye(len(points))
+    weights = np.linalg.solve(system, -moves).astype(np.float32)
     step = max(1.0, radius / 14)
     columns, rows = int(np.ceil(width / step)) + 1, int(np.ceil(height / step)) + 1
     gx, gy = np.meshgrid((np.arange(columns) + 0.5) * step - 0.5, (np.arange(rows) + 0.5) * step - 0.5)
-    grid = np.stack([gx, gy], -1).reshape(-1, 1, 2)
-    coarse = _wendland(np.linalg.norm(grid - targets, axis=-1) / radius) @ weights
-    coarse = coarse.reshape(rows, columns, 2)
+    grid = np.stack([gx.ravel(), gy.ravel()], -1)
+    coarse = (_wendland(grid, targets, radius) @ weights).reshape(rows, columns, 2)
     coarse *= _unfolded(coarse, step)
     matrix = np.array([[step, 0, (step - 1) / 2], [0, step, (step - 1) / 2]], np.float64)
     flow: Array = cv2.warpAffine(
-        coarse.astype(np.float32), matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+        coarse, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
     )
     return flow
 
 
-def _wendland(r: Array) -> Array:
-    return np.asarray(np.clip(1 - r, 0, None) ** 4 * (4 * r + 1))
+def _wendland(a: Array, b: Array, radius: float) -> Array:
+    """The kernel between points [N, 2] and [M, 2] → [N, M] float32."""
+    dx = a[:, :1].astype(np.float32) - b[:, 0].astype(np.float32)
+    dy = a[:, 1:].astype(np.float32) - b[:, 1].astype(np.float32)
+    r = np.sqrt(dx * dx + dy * dy) / np.float32(radius)
+    inside = np.maximum(1 - r, 0)
+    inside *= inside
+    return np.asarray(inside * inside * (4 * r + 1), np.float32)
 
 
 def _unfolded(flow: Array, step: float) -> float:

@@ -92,6 +92,9 @@ def colour_hair(
     relief = np.clip(lab[..., 0], low, high) - old[0]
     extra = (gain - 1) * relief * smoothstep(mask, 0.7, 1.0)
     lightness = lab[..., 0] + mask * (target[0] - old[0] + np.clip(extra, -26, 18))
+    # no pixel gets brighter than the new hair's highlights, unless it was: edges must not glow
+    ceiling = target[0] + min(gain * (high - old[0]), 18 + high - old[0])
+    lightness = np.minimum(lightness, np.maximum(lab[..., 0], ceiling))
     lightness = np.where(lightness > 82, 82 + 15 * np.tanh((lightness - 82) / 15), np.maximum(lightness, 1.5))
     depth = np.clip((lightness - 4) / max(target[0], 8), 0.2, 1.1)  # shadows have less colour
     new = np.stack(

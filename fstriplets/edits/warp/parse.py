@@ -19,7 +19,7 @@ __all__ = ["face_outline", "features", "hair_mask", "skin_mask", "skin_tone"]
 Array = np.ndarray
 
 #: Side of the picture GrabCut sees.
-_SMALL = 112
+_SMALL = 104
 #: Least hair: this many square units of it, on this share of the rays.
 _MIN_HAIR, _MIN_RAYS = 0.35, 0.3
 #: Lab distance within which colours are one head of hair, and beyond which hair is not background.
@@ -93,7 +93,7 @@ def features(portrait: Portrait, feather: float = 0.03) -> Array:
     mask = np.maximum(mask, portrait.polygon(curve(points[48:60], 60, closed=True)))
     for brow in (points[17:22], points[22:27]):
         mask = np.maximum(mask, portrait.polygon(_thick(brow, 0.09 * portrait.unit)))
-    return np.clip(portrait.blur(mask, feather) * 1.3, 0, 1)
+    return np.asarray(np.clip(portrait.blur(mask, feather) * 1.3, 0, 1))
 
 
 def _thick(line: Array, width: float) -> Array:
@@ -110,7 +110,7 @@ def skin_mask(portrait: Portrait, top: float = -1.15) -> Array:
     outline = portrait.polygon(face_outline(portrait, top), 0.03)
     inner = portrait.polygon(face_outline(portrait, -0.45), 0.10)  # below the hairline: surely face
     coloured = portrait.blur(smoothstep(_likeness(portrait), 0.04, 0.35), 0.03)
-    return outline * np.maximum(coloured, 0.35 * inner) * (1 - features(portrait))
+    return np.asarray(outline * np.maximum(coloured, 0.35 * inner) * (1 - features(portrait)))
 
 
 def hair_mask(portrait: Portrait) -> Array:
@@ -144,7 +144,7 @@ def _seeds(small: Portrait) -> tuple[Array, Array] | None:
     """Boolean [h, w] of pixels that are surely hair, and the hair's Lab colour [3]; or None."""
     skin = small.blur(_likeness(small), 0.03)
     lab = cv2.cvtColor(small.image, cv2.COLOR_RGB2LAB)
-    start = small.frame.to_face(small.points[21:23]).mean(0) + [0, -0.15]
+    start = small.frame.to_face(small.points[21:23]).mean(0) - np.array([0, 0.15])
     reach = np.arange(0, 2.2, 1.0 / small.unit)
     angles = np.radians(np.linspace(-165, -15, 31))
     bands = []
@@ -182,7 +182,7 @@ def _natural(lab: Array) -> bool:
 
 def _after_skin(small: Portrait, skin: Array, reach: Array, pixels: Array) -> Array | None:
     """The pixels [K, 2] of a ray just behind the end of the forehead."""
-    inside = ((pixels >= 0) & (pixels < [small.width, small.height])).all(1)
+    inside = np.all((pixels >= 0) & (pixels < [small.width, small.height]), axis=1, keepdims=True)[:, 0]
     pixels = pixels[: len(inside) if inside.all() else int(np.argmin(inside))]
     bare = (skin[pixels[:, 1], pixels[:, 0]] < 0.25) & (reach[: len(pixels)] > 0.2)
     starts = np.flatnonzero(bare)
@@ -220,7 +220,7 @@ def _grow(small: Portrait, seeds: Array, colour: Array) -> Array:
     labels[seeds & ~face] = cv2.GC_FGD
     picture = np.ascontiguousarray((small.image * 255).astype(np.uint8))
     cv2.setRNGSeed(7)  # its mixtures start from k-means
-    cv2.grabCut(picture, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), 3, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(picture, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), 2, cv2.GC_INIT_WITH_MASK)
     found = ((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)).astype(np.uint8)
     found = cv2.morphologyEx(found, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
     # thin hair beside the face is lost to GrabCut's smoothness: take what has the hair's own colour
@@ -269,5 +269,5 @@ def _matte(portrait: Portrait, rough: Array) -> Array:
     alpha = ((portrait.image - other) * across).sum(-1) / np.maximum(length, 1e-4)
     # where hair and its surroundings look alike the mask itself must do
     trust = smoothstep(length, 0.004, 0.02) * (hair_share > 0.02) * (other_share > 0.02)
-    edge = np.clip(smoothstep(alpha, 0.12, 0.85) * trust + rough * (1 - trust), 0, 1)
+    edge = np.clip(alpha, 0, 1) * trust + rough * (1 - trust)
     return np.asarray(np.where(inside, 1, np.where(outside, 0, edge)), np.float32)

@@ -42,7 +42,7 @@ def crease(portrait: Portrait, line: Array, width: float, depth: float) -> Array
 
 def _valley(line: Array, size: Array, sigma: float) -> Array:
     """Soft line [h, w] of height 1, tapered to nothing at its ends."""
-    factor = 4
+    factor = 2
     layer = np.zeros((int(size[1]) * factor, int(size[0]) * factor), np.uint8)
     fixed = np.round(((line + 0.5) * factor - 0.5) * 16).astype(np.int32)
     count = len(line) - 1
@@ -90,9 +90,9 @@ def _forehead(face: Array, rng: np.random.Generator) -> list[tuple[Array, float,
         line = wobble(np.stack([xs, ys], -1), rng, 0.010, 40)
         if rng.random() < 0.35:  # some break in the middle
             cut = int(rng.integers(15, 25))
-            lines += [(line[: cut - 1], 0.018, 0.22), (line[cut + 2 :] + [0, 0.015], 0.018, 0.22)]
+            lines += [(line[: cut - 1], 0.022, 0.18), (_by(line[cut + 2 :], 0, 0.015), 0.022, 0.18)]
         else:
-            lines.append((line, rng.uniform(0.016, 0.024), rng.uniform(0.20, 0.30)))
+            lines.append((line, rng.uniform(0.020, 0.030), rng.uniform(0.16, 0.24)))
     return lines
 
 
@@ -103,7 +103,7 @@ def _frown(face: Array, rng: np.random.Generator) -> list[tuple[Array, float, fl
         low = face[brow] + [-side * 0.02, 0.10]
         middle = (top + low) / 2 + [side * 0.01, 0]
         line = wobble(np.array([top, middle, low]), rng, 0.006, 16)
-        lines.append((line, 0.020, rng.uniform(0.18, 0.3)))
+        lines.append((line, 0.024, rng.uniform(0.14, 0.24)))
     return lines
 
 
@@ -115,8 +115,10 @@ def _crow(face: Array, rng: np.random.Generator, side: int) -> list[tuple[Array,
         length = rng.uniform(0.16, 0.28)
         direction = np.array([side * np.cos(turn), np.sin(turn)])
         bow = np.array([0, 0.03]) * (1 if angle > 0 else -0.3)
-        points = np.array([corner, corner + 0.5 * length * direction + bow, corner + length * direction + 2 * bow])
-        lines.append((wobble(points, rng, 0.006, 16), 0.015, rng.uniform(0.16, 0.26)))
+        points = np.array(
+            [corner, corner + 0.5 * length * direction + bow, corner + length * direction + 2 * bow]
+        )
+        lines.append((wobble(points, rng, 0.006, 16), 0.017, rng.uniform(0.10, 0.18)))
     return lines
 
 
@@ -125,7 +127,7 @@ def _under_eye(face: Array, rng: np.random.Generator, side: int) -> list[tuple[A
     lines = []
     for drop, depth, width in ((0.15, 0.20, 0.030), (0.25, 0.22, 0.042)):
         middle = (inner + outer) / 2 + [0, drop + 0.07]
-        ends = inner + [side * 0.02, drop * 0.55], outer + [-side * 0.03, drop * 0.7]
+        ends = _by(inner, side * 0.02, drop * 0.55), _by(outer, -side * 0.03, drop * 0.7)
         line = wobble(np.array([ends[0], middle, ends[1]]), rng, 0.006, 20)
         lines.append((line, width, depth * rng.uniform(0.8, 1.2)))
     return lines
@@ -133,15 +135,22 @@ def _under_eye(face: Array, rng: np.random.Generator, side: int) -> list[tuple[A
 
 def _mouth(face: Array, rng: np.random.Generator, side: int) -> list[tuple[Array, float, float]]:
     nostril, corner = (face[31], face[48]) if side < 0 else (face[35], face[54])
-    start = nostril + [side * 0.06, -0.06]
-    end = corner + [side * 0.14, 0.02]
+    start = _by(nostril, side * 0.06, -0.06)
+    end = _by(corner, side * 0.14, 0.02)
     bend = (start + end) / 2 + [side * 0.06, -0.01]
     fold = wobble(np.array([start, bend, end]), rng, 0.008, 24)
     jaw = face[6 if side < 0 else 10]
-    droop = np.array([corner + [side * 0.05, 0.04], corner + [side * 0.09, 0.17], 0.5 * (corner + jaw) + [0, 0.1]])
+    droop = np.array(
+        [_by(corner, side * 0.05, 0.04), _by(corner, side * 0.09, 0.17), 0.5 * (corner + jaw) + [0, 0.1]]
+    )
     lines = [(fold, 0.045, rng.uniform(0.26, 0.34)), (wobble(droop, rng, 0.008, 20), 0.036, 0.22)]
     for t in (0.3, 0.55):  # bracket beside the corner
         point = corner + np.array([side * (0.16 + 0.12 * t), -0.15])
-        lines.append((wobble(np.array([point, point + [side * 0.06, 0.16], point + [side * 0.04, 0.34]]), rng, 0.01, 18),
-                      0.02, rng.uniform(0.05, 0.14)))  # fmt: skip
+        bracket = np.array([point, _by(point, side * 0.06, 0.16), _by(point, side * 0.04, 0.34)])
+        lines.append((wobble(bracket, rng, 0.01, 18), 0.02, rng.uniform(0.05, 0.14)))
     return lines
+
+
+def _by(point: Array, right: float, down: float) -> Array:
+    """A point [..., 2], moved; face units."""
+    return np.asarray(point + np.array([right, down]))
