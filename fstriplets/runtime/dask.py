@@ -47,7 +47,7 @@ from fstriplets.errors import ClusterError, MissingDependency
 from fstriplets.runtime.base import Outcome, Task, default_workers
 from fstriplets.runtime.flights import Flight, Flights, Lost
 from fstriplets.runtime.local import local_devices, local_settings, worker_options
-from fstriplets.runtime.worker import answer, configure, forget, pickled, unpickled
+from fstriplets.runtime.worker import answer, configure, forget, pickled, unloaded, unpickled
 
 __all__ = ["DaskEngine"]
 
@@ -77,7 +77,7 @@ def _work(run: str, topic: str, key: str, function: Callable[[Any], Any], payloa
         # Waits for the scheduler (1 ms): once it returns, nothing that happens to this process matters.
         sync(worker.loop, worker.scheduler.log_event, topic=topic, msg={"key": key, **message})
 
-    tell(worker=worker.address, pid=os.getpid())
+    tell(worker=worker.address, pid=os.getpid(), loading=unloaded(run))
     tell(answer=pickled(answer(run, function, payload, lambda: tell(ready=True))))
 
 
@@ -350,7 +350,7 @@ def _tell(flights: Flights, message: dict[str, Any]) -> None:
     if "ready" in message:
         flights.ready(key)
     elif "pid" in message:
-        flights.started(key, message["worker"], message["pid"])
+        flights.started(key, message["worker"], message["pid"], message["loading"])
     else:
         flights.ended(key, unpickled(message["answer"]))
 

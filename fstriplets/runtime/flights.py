@@ -28,6 +28,7 @@ __all__ = ["Cluster", "Flight", "Flights", "Lost"]
 
 _WINDOW = 3  # tasks handed out per worker: one runs, one is at hand, one covers the round trip
 _TICK = 0.5  # seconds between looks at hung tasks
+_LOADING = 600.0  # seconds to load models, on top of the first task's own time
 _KILL_GRACE = 30.0  # seconds after which a kill without effect is taken for a death
 _PATIENCE = 5  # times `attempts`, where workers die of other causes
 _LOST_LIMIT = 100  # losses before the start, after which something else is wrong
@@ -43,7 +44,7 @@ class Flight:
     key: str = ""  #: of the current attempt
     handle: Any = None  #: the cluster's own
     place: tuple[str, int] | None = None  #: worker address and pid, between mark and answer
-    since: float = 0.0  #: monotonic seconds of the mark
+    since: float = 0.0  #: monotonic seconds; the task's time counts from here
     killed: float | None = None  #: when its worker was killed for taking too long
     deaths: int = 0
     lost: int = 0
@@ -116,13 +117,14 @@ class Flights:
 
     # told by the cluster, in its own thread
 
-    def started(self, key: str, address: str, pid: int) -> None:
-        """The mark. A second one without an answer between means that the first start died."""
+    def started(self, key: str, address: str, pid: int, loading: bool = False) -> None:
+        """The mark; `loading` when models come first. A second one with no answer between: the first died."""
         flight = self.flying.get(key)
         if flight is not None:
             if flight.place is not None:
                 flight.deaths += 1
-            flight.place, flight.since, flight.killed = (address, pid), time.monotonic(), None
+            flight.place, flight.killed = (address, pid), None
+            flight.since = time.monotonic() + (_LOADING if loading else 0)
 
     def ready(self, key: str) -> None:
         """Models are loaded: the task's time starts now."""

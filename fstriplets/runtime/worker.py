@@ -18,7 +18,7 @@ from typing import Any
 
 from fstriplets.errors import FstripletsError
 
-__all__ = ["Answer", "answer", "configure", "forget", "pickled", "unpickled"]
+__all__ = ["Answer", "answer", "configure", "forget", "pickled", "unloaded", "unpickled"]
 
 _lock = threading.Lock()
 _warm: dict[str, Callable[[], None]] = {}
@@ -68,6 +68,11 @@ def forget(run: str) -> None:
     """Undo `configure` for a run that ended before this process had a task of it."""
     with _lock:
         _warm.pop(run, None)
+
+
+def unloaded(run: str) -> bool:
+    """Whether the run's models are still to be loaded in this process."""
+    return run in _warm
 
 
 def answer(
