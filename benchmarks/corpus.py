@@ -15,20 +15,24 @@ SIZE = 256  # pixels
 def write_crops(folder: Path, people: int, photos: int) -> Path:
     """A folder per person of 256 px JPEG crops, all different, about 27 KiB each like faces at quality 95."""
     rng = np.random.default_rng(0)
+    details = [_smooth(rng, 9, 12) + _grain(rng) for _ in range(photos)]
     for person in range(people):
         place = folder / f"p{person:05d}"
         place.mkdir(parents=True)
-        base = cv2.resize(
-            rng.uniform(60, 200, (6, 6, 3)).astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_CUBIC
-        )
-        for photo in range(photos):
-            shift = cv2.resize(
-                rng.normal(0, 12, (9, 9, 3)).astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_CUBIC
-            )
-            grain = cv2.GaussianBlur(rng.normal(0, 16, (SIZE, SIZE, 3)).astype(np.float32), (0, 0), 0.8)
-            pixels = np.clip(base + shift + grain, 0, 255).astype(np.uint8)
+        base = _smooth(rng, 6, 40) + 130
+        for photo, detail in enumerate(details):
+            pixels = np.clip(base + detail, 0, 255).astype(np.uint8)
             cv2.imwrite(str(place / f"{photo}.jpg"), pixels, [cv2.IMWRITE_JPEG_QUALITY, 95])
     return folder
+
+
+def _smooth(rng: np.random.Generator, cells: int, spread: float) -> np.ndarray:
+    coarse = rng.normal(0, spread, (cells, cells, 3)).astype(np.float32)
+    return cv2.resize(coarse, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
+
+
+def _grain(rng: np.random.Generator) -> np.ndarray:
+    return cv2.GaussianBlur(rng.normal(0, 22, (SIZE, SIZE, 3)).astype(np.float32), (0, 0), 0.8)
 
 
 def write_table(path: Path, people: int, photos: int) -> Path:
