@@ -409,6 +409,8 @@ def test_skips_in_workers_are_counted(tmp_path):
     make_shard(tmp_path)
     path, key = _victim(tmp_path)
     rewrite(path, lambda name, data: b"no image" if name == f"{key}.source.jpg" else data)
+    with pytest.raises(DatasetError, match=f"{key}.source"):
+        keys(DataLoader(open_triplets(tmp_path), batch_size=None, num_workers=1))
     ours = open_triplets(tmp_path, on_error="skip", batch_size=8)
     assert len(keys(DataLoader(ours, batch_size=None, num_workers=1))) == SAMPLES - 1
     assert ours.skipped == 1

@@ -68,7 +68,7 @@ def open_triplets(
             the person; needs a dataset of `layout: faces`.
         rank, world_size: of this process; by default torch.distributed's, else $RANK and $WORLD_SIZE.
         image_size: resize to this side, pixels; None: as stored.
-        dtype: torch.float32 in [-1, 1] or torch.uint8.
+        dtype: torch.float32 in [-1, 1] or torch.uint8, a quarter of the bytes for workers to send.
         open_shards: shards a worker draws from at a time (when it shuffles).
         on_error: `raise` on a damaged sample or shard, or `skip` and count it in `.skipped`.
 

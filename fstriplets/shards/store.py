@@ -62,6 +62,8 @@ class Store:
             raise OutputError(f"{self.url}: {error}; use a folder, s3://, gs:// or memory://") from error
         self.root = str(root).rstrip("/")
         self.local = isinstance(self.fs, LocalFileSystem)
+        if self.local:  # absolute, so that it means the same to a worker started elsewhere
+            self.url = self.root or "/"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (Store, (self.url,))
