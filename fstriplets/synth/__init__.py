@@ -1,8 +1,8 @@
 """Synthetic faces with ground truth: people, photos, edits and true swaps from seeds.
 
-`Studio` draws them; `write_corpus` writes a corpus that `fstriplets build` reads; `import_face_model` brings in
-the 3D face model everything is made from. Names are imported when they are used: numba and scipy (extra
-`synth`) are needed only then.
+`Studio` draws them, `write_corpus` writes a corpus that `fstriplets build` reads, `import_face_model`
+brings in the 3D face model everything is made from. Names are imported when they are used: numba and
+scipy (extra `synth`) are needed only then.
 """
 
 from __future__ import annotations

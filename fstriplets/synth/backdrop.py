@@ -24,8 +24,10 @@ def backdrop(seed: int, light: np.ndarray, height: int, width: int) -> np.ndarra
     tint = 0.5 + 0.5 * light / max(float(light.max()), 1e-3)
     blur = {"studio": 6.0, "wall": 2.5, "room": 2.6, "open": 2.0, "street": 2.6, "lights": 1.6}[kind]
     picture = cv2.GaussianBlur(picture.astype(np.float32), (0, 0), blur * float(rng.uniform(0.7, 2.2)))
-    picture = cv2.resize(np.clip(picture * tint, 0.003, 1.3).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
-    return np.clip(picture, 0.002, None)
+    picture = cv2.resize(
+        np.clip(picture * tint, 0.003, 1.3).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC
+    )
+    return np.asarray(np.clip(picture, 0.002, None))
 
 
 def _axes() -> tuple[np.ndarray, np.ndarray]:
@@ -42,14 +44,15 @@ def _colour(rng: np.random.Generator, low: float, high: float, chroma: float) ->
 
 def _blobs(rng: np.random.Generator, cells: int) -> np.ndarray:
     grid = rng.standard_normal((cells, cells)).astype(np.float32)
-    return cv2.resize(grid, (_GRID, _GRID), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(cv2.resize(grid, (_GRID, _GRID), interpolation=cv2.INTER_CUBIC))
 
 
 def _studio(rng: np.random.Generator) -> np.ndarray:
     x, y = _axes()
     centre = rng.uniform(0.2, 0.8, 2)
     spot = np.exp(-(((x - centre[0]) ** 2 + (y - centre[1]) ** 2) / rng.uniform(0.1, 0.6)))
-    return _colour(rng, 0.03, 0.6, 0.10) * (0.65 + rng.uniform(0.1, 0.9) * spot + 0.04 * _blobs(rng, 7))[..., None]
+    shade = 0.65 + rng.uniform(0.1, 0.9) * spot + 0.04 * _blobs(rng, 7)
+    return np.asarray(_colour(rng, 0.03, 0.6, 0.10) * shade[..., None])
 
 
 def _wall(rng: np.random.Generator) -> np.ndarray:
@@ -59,10 +62,18 @@ def _wall(rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.5:  # a corner or the edge of a door
         edge = x > rng.uniform(0.05, 0.95)
         picture = np.where(edge[..., None], picture * rng.uniform(0.55, 0.9), picture)
-    return picture * (1 + 0.03 * _blobs(rng, 12))[..., None]
+    return np.asarray(picture * (1 + 0.03 * _blobs(rng, 12))[..., None])
 
 
-def _boxes(rng: np.random.Generator, picture: np.ndarray, count: int, low: float, high: float, chroma: float, tall: float) -> None:
+def _boxes(
+    rng: np.random.Generator,
+    picture: np.ndarray,
+    count: int,
+    low: float,
+    high: float,
+    chroma: float,
+    tall: float,
+) -> None:
     x, y = _axes()
     for _ in range(count):
         w, h = rng.uniform(0.04, 0.35), rng.uniform(0.1, 0.5) * tall
@@ -90,7 +101,7 @@ def _open(rng: np.random.Generator) -> np.ndarray:
     horizon = rng.uniform(-0.1, 0.6)
     edge = np.clip((y - horizon) * 7 + 0.9 * _blobs(rng, 7), 0, 1)[..., None]
     leaves = (1 + 0.35 * _blobs(rng, 10) + 0.35 * _blobs(rng, 26)).clip(0.15, None)[..., None]
-    return sky * (1 - edge) + green * leaves * edge
+    return np.asarray(sky * (1 - edge) + green * leaves * edge)
 
 
 def _street(rng: np.random.Generator) -> np.ndarray:
@@ -106,9 +117,23 @@ def _lights(rng: np.random.Generator) -> np.ndarray:
     for _ in range(int(rng.integers(4, 14))):
         colour = _colour(rng, 0.1, 0.9, 0.45)
         spot = np.zeros((_GRID, _GRID), np.float32)
-        cv2.circle(spot, tuple(int(v) for v in rng.integers(0, _GRID, 2)), int(rng.integers(3, 9)), 1.0, -1, cv2.LINE_AA)
+        cv2.circle(
+            spot,
+            tuple(int(v) for v in rng.integers(0, _GRID, 2)),
+            int(rng.integers(3, 9)),
+            1.0,
+            -1,
+            cv2.LINE_AA,
+        )
         picture += 0.7 * spot[..., None] * colour.astype(np.float32)
     return picture
 
 
-_PAINTERS = {"studio": _studio, "wall": _wall, "room": _room, "open": _open, "street": _street, "lights": _lights}
+_PAINTERS = {
+    "studio": _studio,
+    "wall": _wall,
+    "room": _room,
+    "open": _open,
+    "street": _street,
+    "lights": _lights,
+}

@@ -30,9 +30,11 @@ def bake_skin(person: Person, mesh: Mesh, regions: Regions) -> tuple[np.ndarray,
     albedo = albedo * warm * np.exp(-hollow[..., None] * np.array([0.65, 0.9, 0.95], np.float32))
     luma = person.texture.mean(-1)
     fine = luma - cv2.GaussianBlur(luma, (0, 0), 4)
-    face[..., HEIGHT] = 0.20 * fine / max(float(person.base.mean()), 0.1)
+    face[..., HEIGHT] = 0.12 * np.clip(fine / max(float(person.base.mean()), 0.35), -0.12, 0.12)
     x, y, z = np.abs(p[..., 0]), p[..., 1], p[..., 2]
-    oily = np.exp(-((x / 2.2) ** 2) - ((y - 1) / 6) ** 2) + 0.5 * np.exp(-((x / 4) ** 2) - ((y - 7.5) / 2) ** 2)
+    oily = np.exp(-((x / 2.2) ** 2) - ((y - 1) / 6) ** 2) + 0.5 * np.exp(
+        -((x / 4) ** 2) - ((y - 7.5) / 2) ** 2
+    )
     face[..., SPECULAR] = 0.40 + 0.30 * oily * (z > 4) + 0.22 * regions.lips - 0.12 * regions.neck
     face[..., ROUGHNESS] = 0.43 - 0.06 * regions.lips + 0.04 * regions.neck
     face[..., CREASE] = person.smile_map
@@ -45,19 +47,21 @@ def bake_skin(person: Person, mesh: Mesh, regions: Regions) -> tuple[np.ndarray,
 
 
 def _neck_colour(person: Person) -> np.ndarray:
-    return 0.86 * (person.base.astype(np.float32) * np.array([0.955, 0.94, 0.93], np.float32)) ** 2.2
+    return np.asarray(0.86 * (person.base * np.array([0.955, 0.94, 0.93])) ** 2.2, np.float32)
 
 
 def _join_neck(albedo: np.ndarray, person: Person, regions: Regions) -> np.ndarray:
     """The photos show no neck and no ears: take the colour of the cheeks there, with its own mottling."""
     size = albedo.shape[0]
     rng = np.random.default_rng([person.seed, 11])
-    coarse = cv2.resize(rng.standard_normal((40, 40)).astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
+    coarse = cv2.resize(
+        rng.standard_normal((40, 40)).astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC
+    )
     fine = cv2.GaussianBlur(rng.standard_normal((size, size)).astype(np.float32), (0, 0), 1.1)
-    mottle = 1 + 0.030 * coarse[..., None] * np.array([0.6, 1, 1.1], np.float32) + 0.035 * fine[..., None]
+    mottle = 1 + 0.018 * coarse[..., None] * np.array([0.6, 1, 1.1], np.float32) + 0.022 * fine[..., None]
     plain = _neck_colour(person) * mottle
     w = np.clip(cv2.GaussianBlur(np.maximum(regions.neck, regions.ears), (0, 0), 7) * 1.3, 0, 1)[..., None]
-    return albedo * (1 - w) + plain * w
+    return np.asarray(albedo * (1 - w) + plain * w)
 
 
 def _stubble(albedo: np.ndarray, person: Person, regions: Regions) -> np.ndarray:
@@ -66,7 +70,7 @@ def _stubble(albedo: np.ndarray, person: Person, regions: Regions) -> np.ndarray
     rng = np.random.default_rng([person.seed, 12])
     dots = cv2.GaussianBlur(rng.standard_normal(tint.shape).astype(np.float32), (0, 0), 0.7)
     amount = np.clip(tint * (0.42 + 0.5 * dots), 0, 0.85)[..., None]
-    return albedo * (1 - amount) + (0.6 * person.hair_colour + 0.10 * albedo) * amount
+    return np.asarray(albedo * (1 - amount) + (0.6 * person.hair_colour + 0.10 * albedo) * amount)
 
 
 def _scalp(texture: np.ndarray, p: np.ndarray, person: Person) -> None:
@@ -74,8 +78,14 @@ def _scalp(texture: np.ndarray, p: np.ndarray, person: Person) -> None:
     if person.hair.name == "bald":
         return
     density = scalp_density(p, person.hair)
-    cover = (0.80 if person.hair.name != "buzz" else 0.62) * density[..., None] ** 1.3 * (1 - person.hair.loss) ** 0.7
-    texture[..., ALBEDO] = texture[..., ALBEDO] * (1 - cover) + (0.7 * person.hair_colour + 0.06 * texture[..., ALBEDO]) * cover
+    cover = (
+        (0.80 if person.hair.name != "buzz" else 0.62)
+        * density[..., None] ** 1.3
+        * (1 - person.hair.loss) ** 0.7
+    )
+    texture[..., ALBEDO] = (
+        texture[..., ALBEDO] * (1 - cover) + (0.7 * person.hair_colour + 0.06 * texture[..., ALBEDO]) * cover
+    )
     texture[..., SPECULAR] *= 1 - 0.8 * cover[..., 0]
 
 

@@ -32,7 +32,8 @@ class Body:
         person: whose body it is.
         vertices: [V, 3] float32 neutral face, age and weight included; normals: [V, 3].
         face, back: textures, see bake.py.
-        hair: strands on the neutral head, or None; grid: their density (hairlight.py); brows, beard: strands on the face.
+        hair: strands on the neutral head, or None; grid: their density (hairlight.py).
+        brows, beard: strands on the face.
     """
 
     person: Person
@@ -57,7 +58,9 @@ def build_body(person: Person, mesh: Mesh, like: Body | None = None) -> Body:
         vertices, normals = like.vertices, like.normals
     else:
         vertices = mesh.shape(person.shape)
-        vertices = vertices + age_shape(mesh, person.age, person.chubby, vertices, mesh_normals(vertices, mesh))
+        vertices = vertices + age_shape(
+            mesh, person.age, person.chubby, vertices, mesh_normals(vertices, mesh)
+        )
         normals = mesh_normals(vertices, mesh)
     painted = ("texture", "age", "hair", "hair_colour", "grey", "beard", "moustache", "smile_map")
     if like is not None and _same(person, like.person, *painted):
@@ -69,7 +72,11 @@ def build_body(person: Person, mesh: Mesh, like: Body | None = None) -> Body:
     else:
         hair = grow_hair(mesh, vertices, normals, person.hair, STRANDS)
         grid = count_strands(hair.points, STRAND_WIDTH) if hair is not None else None
-    brows = like.brows if like is not None and _same(person, like.person, "brow", "seed") else grow_brows(mesh, person)
+    brows = (
+        like.brows
+        if like is not None and _same(person, like.person, "brow", "seed")
+        else grow_brows(mesh, person)
+    )
     if like is not None and _same(person, like.person, "beard", "moustache", "beard_length", "seed"):
         beard = like.beard
     else:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
+from scipy.spatial import cKDTree
 
 from fstriplets.synth.mesh import FACE, Mesh
 from fstriplets.synth.person import Person
@@ -36,20 +39,31 @@ def place(strands: FaceHair, faces: np.ndarray, vertices: np.ndarray, normals: n
 
 
 class _Locator:
-    """Triangle and weights under a canonical (x, y) on the front of the face."""
+    """Triangle and weights of places on the face.
 
-    def __init__(self, mesh: Mesh) -> None:
-        from scipy.spatial import cKDTree
+    Args:
+        front: look places up by canonical (x, y) among the triangles that face forward; otherwise by
+            (x, y, z), for places that lie on the surface already.
+    """
 
-        self.ids = np.flatnonzero(mesh.material == FACE)
-        centre = mesh.neutral[mesh.faces[self.ids]].mean(1)
-        self.mesh, self.tree = mesh, cKDTree(centre)
+    def __init__(self, mesh: Mesh, front: bool) -> None:
+        ids = np.flatnonzero(mesh.material == FACE)
+        self.dimensions = 2 if front else 3
+        if front:
+            a, b, c = (mesh.neutral[mesh.faces[ids, k]] for k in range(3))
+            normal = np.cross(b - a, c - a)
+            # the sockets of the eyes have a back side; brows belong on the outer one
+            outer = (normal[:, 2] > 0.1 * np.linalg.norm(normal, axis=1)) & (a[:, 2] > 5) & (a[:, 1] > 3.8)
+            ids = ids[outer]
+        self.ids, self.mesh = ids, mesh
+        self.tree = cKDTree(mesh.neutral[mesh.faces[ids]].mean(1)[:, : self.dimensions])
 
     def __call__(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        _, near = self.tree.query(points)
+        d = self.dimensions
+        _, near = self.tree.query(points[:, :d])
         face = self.ids[near]
-        a, b, c = (self.mesh.neutral[self.mesh.faces[face, k]] for k in range(3))
-        u, v, w = b - a, c - a, points - a
+        a, b, c = (self.mesh.neutral[self.mesh.faces[face, k]][:, :d] for k in range(3))
+        u, v, w = b - a, c - a, points[:, :d] - a
         uu, uv, vv = (u * u).sum(1), (u * v).sum(1), (v * v).sum(1)
         wu, wv = (w * u).sum(1), (w * v).sum(1)
         det = uu * vv - uv * uv + 1e-12
@@ -58,12 +72,19 @@ class _Locator:
         return face, (weights / weights.sum(1, keepdims=True)).astype(np.float32)
 
 
-def _curved(direction: np.ndarray, length: np.ndarray, lift: float, bend: float, knots: int = 4) -> np.ndarray:
+@lru_cache(maxsize=4)
+def _locator(mesh: Mesh, front: bool) -> _Locator:
+    return _Locator(mesh, front)
+
+
+def _curved(
+    direction: np.ndarray, length: np.ndarray, lift: float, bend: float, knots: int = 4
+) -> np.ndarray:
     s = np.linspace(0, 1, knots, dtype=np.float32)[None, :, None]
     flat = direction[:, None] * length[:, None, None] * s
     rise = np.zeros_like(flat)
     rise[..., 2] = 0.02 + length[:, None] * lift * np.sin(s[..., 0] * bend)
-    return (flat + rise).astype(np.float32)
+    return np.asarray(flat + rise, np.float32)
 
 
 def grow_brows(mesh: Mesh, person: Person) -> FaceHair:
@@ -89,13 +110,15 @@ def grow_brows(mesh: Mesh, person: Person) -> FaceHair:
         roots.append(q)
         directions.append(d)
         lengths.append((0.42 + 0.20 * rng.random(n)) * np.interp(t, [0, 0.2, 1], [0.8, 1.0, 0.7]))
-    face, weights = _Locator(mesh)(np.concatenate(roots).astype(np.float32))
-    shape = _curved(np.concatenate(directions).astype(np.float32), np.concatenate(lengths).astype(np.float32), 0.14, 2.2)
+    face, weights = _locator(mesh, True)(np.concatenate(roots).astype(np.float32))
+    shape = _curved(
+        np.concatenate(directions).astype(np.float32), np.concatenate(lengths).astype(np.float32), 0.14, 2.2
+    )
     return FaceHair(face, weights, shape, (0.75 + 0.5 * rng.random(len(face))).astype(np.float32))
 
 
 def grow_beard(mesh: Mesh, regions: Regions, person: Person, count: int) -> FaceHair | None:
-    """Beard and moustache hairs, or None for a shaved face; stubble shorter than 0.2 units is only painted."""
+    """Beard and moustache hairs, or None for a shaved face; stubble under 0.2 units is only painted."""
     if max(person.beard, person.moustache) < 0.05 or person.beard_length < 0.18:
         return None
     rng = np.random.default_rng([person.seed, 9])
@@ -103,13 +126,19 @@ def grow_beard(mesh: Mesh, regions: Regions, person: Person, count: int) -> Face
     odds = np.where(mesh.inside.ravel(), odds, 0)
     texel = rng.choice(len(odds), int(count * min(1.0, odds.sum() / 30000 + 0.2)), p=odds / odds.sum())
     p = mesh.position.reshape(-1, 3)[texel] + rng.normal(size=(len(texel), 3)).astype(np.float32) * 0.03
-    face, weights = _Locator(mesh)(p)
+    face, weights = _locator(mesh, False)(p)
     lip = regions.moustache.ravel()[texel] > 0.4
     side = np.sign(p[:, 0]) * np.clip(np.abs(p[:, 0]) / 1.5, 0.1, 1)
     d = np.stack([np.where(lip, 0.8 * side, 0.15 * side), np.where(lip, -0.55, -1.0), 0 * side], 1)
     d = d + rng.normal(size=d.shape) * [0.3, 0.25, 0]
     d /= np.linalg.norm(d, axis=1, keepdims=True)
-    length = person.beard_length * (0.55 + 0.6 * rng.random(len(texel))) * np.where(lip, np.minimum(1, 0.5 / person.beard_length), 1)
+    length = (
+        person.beard_length
+        * (0.55 + 0.6 * rng.random(len(texel)))
+        * np.where(lip, np.minimum(1, 0.5 / person.beard_length), 1)
+    )
     shape = _curved(d.astype(np.float32), length.astype(np.float32), 0.35, 2.6, 5)
-    shape[:, 1:, :2] += np.cumsum(rng.normal(size=(len(texel), 4, 2)), 1) * 0.05 * np.sqrt(person.beard_length)
+    shape[:, 1:, :2] += (
+        np.cumsum(rng.normal(size=(len(texel), 4, 2)), 1) * 0.05 * np.sqrt(person.beard_length)
+    )
     return FaceHair(face, weights, shape, (0.7 + 0.5 * rng.random(len(texel))).astype(np.float32))

@@ -26,7 +26,9 @@ def develop(linear: np.ndarray, scene: Scene) -> np.ndarray:
 
 def to_jpeg(pixels: np.ndarray, quality: int) -> bytes:
     """JPEG bytes of uint8 RGB pixels."""
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    done, data = cv2.imencode(
+        ".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
+    )
     if not done:
         raise RuntimeError("JPEG encoding failed")
     return bytes(data)

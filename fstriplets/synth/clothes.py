@@ -33,7 +33,7 @@ _PROFILE = np.array(
 NECKLINES: dict[str, tuple[float, float, float, float]] = {
     "crew": (-13.6, -11.5, -10.6, 0.0),
     "wide": (-15.6, -13.0, -11.2, 0.0),
-    "v": (-18.0, -11.9, -10.8, 1.0),
+    "v": (-17.2, -11.9, -10.8, 1.0),
     "roll": (-9.3, -8.0, -7.6, 0.0),
 }
 _AROUND, _DOWN, _HEM = 96, 34, 4
@@ -69,20 +69,20 @@ def garment_mesh(neckline: str, looseness: float) -> Garment:
     top = side + np.where(ahead > 0, front - side, back - side) * shape
     if point:
         off = np.abs(np.sin(angle))
-        top = np.where(ahead > 0, side + (front - side) * np.clip(1 - off * 1.25, 0, 1) ** 0.9, top)
-    rows = []
-    for k in range(_HEM):  # the hem's inner side, rising to the edge
-        rows.append((top - 0.55 + 0.55 * k / (_HEM - 1), -0.25 + 0.35 * k / (_HEM - 1)))
-    bottom = np.float32(-45.0)
-    for k in range(_DOWN):
-        t = np.float32((k + 1) / _DOWN)
-        rows.append((top + (bottom - top) * t ** np.float32(2.2), 0.22 + (0.1 + 0.45 * looseness) * min(1.0, 6 * t)))
+        top = np.where(ahead > 0, side + (front - side) * np.clip(1 - off, 0, 1) ** 1.15, top)
+    # the hem's inner side rises to the edge, then the cloth falls
+    rows = [(top - 0.55 + 0.55 * t, -0.25 + 0.35 * t) for t in np.linspace(0, 1, _HEM).tolist()]
+    for k in range(1, _DOWN + 1):
+        t = k / _DOWN
+        rows.append((top + (-45.0 - top) * t**2.2, 0.22 + (0.1 + 0.45 * looseness) * min(1.0, 6 * t)))
     vertices = np.stack([_ring(angle, np.asarray(h, np.float32), o) for h, o in rows])
     down = np.stack([np.maximum(top - h, 0) for h, _ in rows])
     down[:_HEM] = 0
     across = np.broadcast_to(angle / (2 * np.pi), down.shape)
     return Garment(
-        vertices.reshape(-1, 3).astype(np.float32), _grid(len(rows)), np.stack([across, down], -1).reshape(-1, 2).astype(np.float32)
+        vertices.reshape(-1, 3).astype(np.float32),
+        _grid(len(rows)),
+        np.stack([across, down], -1).reshape(-1, 2).astype(np.float32),
     )
 
 

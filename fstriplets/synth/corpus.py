@@ -61,7 +61,12 @@ class CorpusPlan:
         return hashlib.sha256(json.dumps([RENDERER, shaped], sort_keys=True).encode()).hexdigest()[:16]
 
 
-def write_corpus(plan: CorpusPlan, workers: int | None = None, scheduler: str | None = None, progress: Callable[[int, int], None] | None = None) -> Path:
+def write_corpus(
+    plan: CorpusPlan,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
     """Draws a corpus and returns its table.csv. Finished people are kept: call again to resume.
 
     Args:
@@ -90,7 +95,9 @@ def write_corpus(plan: CorpusPlan, workers: int | None = None, scheduler: str | 
                 done += 1
                 if progress:
                     progress(done, plan.identities)
-    return write_table(root, [json.loads(_rows_path(root, plan, i).read_text()) for i in range(plan.identities)])
+    return write_table(
+        root, [json.loads(_rows_path(root, plan, i).read_text()) for i in range(plan.identities)]
+    )
 
 
 def _tasks(plan: CorpusPlan, indices: list[int]) -> Iterator[Task]:
@@ -108,7 +115,9 @@ def _claim(root: Path, plan: CorpusPlan) -> None:
         root.mkdir(parents=True, exist_ok=True)
         if mark.is_file():
             if json.loads(mark.read_text()) != stated:
-                raise OutputError(f"{root} holds a corpus drawn with other settings ({mark}): choose another --output")
+                raise OutputError(
+                    f"{root} holds a corpus drawn with other settings ({mark}): choose another --output"
+                )
             return
         _write(mark, json.dumps(stated, indent=1, sort_keys=True).encode())
     except OSError as error:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from fstriplets.synth.body import build_body
 from fstriplets.synth.camera import to_jpeg
 from fstriplets.synth.facemodel import load_face_model
 from fstriplets.synth.mesh import build_mesh
 from fstriplets.synth.person import make_person
-from fstriplets.synth.body import build_body
 from fstriplets.synth.render import render_photo
 from fstriplets.synth.scene import make_scene
 
@@ -45,7 +45,9 @@ def make_demo(folder: Path) -> None:
                     "licence": LICENCE,
                     "consent": "synthetic",
                     "box": json.dumps(_box(photo.truth.landmarks68)),
-                    "landmarks": json.dumps([[round(float(v), 2) for v in p] for p in photo.truth.landmarks68]),
+                    "landmarks": json.dumps(
+                        [[round(float(v), 2) for v in p] for p in photo.truth.landmarks68]
+                    ),
                     "yaw": round(scene.yaw, 2),
                     "pitch": round(scene.pitch, 2),
                     "roll": round(scene.roll, 2),

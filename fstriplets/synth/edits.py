@@ -20,11 +20,19 @@ __all__ = ["SYNTH_EDITS", "apply_edit"]
 
 _Edited = tuple[Person, Scene]
 _HAIR_COLOURS = np.array(
-    [[0.012, 0.010, 0.009], [0.060, 0.033, 0.018], [0.24, 0.16, 0.085], [0.14, 0.045, 0.018], [0.30, 0.29, 0.28]]
+    [
+        [0.012, 0.010, 0.009],
+        [0.060, 0.033, 0.018],
+        [0.24, 0.16, 0.085],
+        [0.14, 0.045, 0.018],
+        [0.30, 0.29, 0.28],
+    ]
 )
 
 
-def apply_edit(person: Person, scene: Scene, mesh: Mesh, edit: str, strength: float, seed: int = 0) -> _Edited:
+def apply_edit(
+    person: Person, scene: Scene, mesh: Mesh, edit: str, strength: float, seed: int = 0
+) -> _Edited:
     """The person and the scene after an edit.
 
     Args:
@@ -49,7 +57,9 @@ def _aging(person: Person, scene: Scene, mesh: Mesh, s: float, rng: np.random.Ge
     """Up to 45 years: folds, sagging, spots, grey and receding hair."""
     age = min(person.age + 45 * s, 90.0)
     later = float(np.clip((age - person.age) / 45, 0, 1))
-    hair = replace(person.hair, line=person.hair.line + 0.7 * later, temples=person.hair.temples + 0.7 * later)
+    hair = replace(
+        person.hair, line=person.hair.line + 0.7 * later, temples=person.hair.temples + 0.7 * later
+    )
     grey = max(person.grey, float(np.clip((age - 40) / 38, 0, 1)))
     skin = skin_at(person.skin_seed, age)
     aged = replace(
@@ -71,7 +81,9 @@ def _beard(person: Person, scene: Scene, mesh: Mesh, s: float, rng: np.random.Ge
     """From stubble to a full beard."""
     density = max(person.beard, min(1.0, 0.35 + 0.8 * s) if s > 0.25 else 1.4 * s)
     length = max(person.beard_length if person.beard > 0.05 else 0.0, 0.10 + 0.75 * s**1.5)
-    return replace(person, beard=density, moustache=max(person.moustache, density), beard_length=length), scene
+    return replace(
+        person, beard=density, moustache=max(person.moustache, density), beard_length=length
+    ), scene
 
 
 def _glasses(person: Person, scene: Scene, mesh: Mesh, s: float, rng: np.random.Generator) -> _Edited:

@@ -101,7 +101,9 @@ def scalp_density(p: np.ndarray, style: HairStyle) -> np.ndarray:
     # over the forehead the line runs across, dips back at the temples, then down to the sideburns
     top = 9.0 + style.line + ragged - 0.02 * x * x + style.temples * np.exp(-(((x - 4.4) / 1.5) ** 2)) * 1.6
     front = np.clip((y - top) / 1.1 + 0.5, 0, 1)
-    side_z = np.interp(y, [-2.5, 1.0, 4.0, 6.5, 9.0, 11.0], [-0.6, 1.6, 3.3, 4.6 - style.temples, 5.6 - style.temples, 8.0])
+    side_z = np.interp(
+        y, [-2.5, 1.0, 4.0, 6.5, 9.0, 11.0], [-0.6, 1.6, 3.3, 4.6 - style.temples, 5.6 - style.temples, 8.0]
+    )
     side = np.clip((side_z + 0.6 * ragged - z) / 0.9 + 0.5, 0, 1)
     low = np.interp(z, [-9, -4, -2.6, -1.8, 0, 4], [-5.2, -4.9, -3.4, style.burn, style.burn, style.burn])
     above = np.clip((y - low - ragged) / 1.3 + 0.3, 0, 1)
@@ -111,7 +113,9 @@ def scalp_density(p: np.ndarray, style: HairStyle) -> np.ndarray:
     return np.asarray(density * (z < 10.5), np.float32)
 
 
-def grow_hair(mesh: Mesh, vertices: np.ndarray, normals: np.ndarray, style: HairStyle, count: int) -> Strands | None:
+def grow_hair(
+    mesh: Mesh, vertices: np.ndarray, normals: np.ndarray, style: HairStyle, count: int
+) -> Strands | None:
     """Strands on a person's neutral head, or None when there are none.
 
     Args:
@@ -138,11 +142,22 @@ def grow_hair(mesh: Mesh, vertices: np.ndarray, normals: np.ndarray, style: Hair
 
 
 def _joined(parts: list[Strands]) -> Strands:
-    return Strands(*(np.concatenate([getattr(p, f) for p in parts]) for f in ("points", "shade", "head", "length", "grey")))
+    return Strands(
+        *(
+            np.concatenate([getattr(p, f) for p in parts])
+            for f in ("points", "shade", "head", "length", "grey")
+        )
+    )
 
 
 def _taken(strands: Strands, keep: np.ndarray) -> Strands:
-    return Strands(strands.points[keep], strands.shade[keep], strands.head[keep], strands.length[keep], strands.grey[keep])
+    return Strands(
+        strands.points[keep],
+        strands.shade[keep],
+        strands.head[keep],
+        strands.length[keep],
+        strands.grey[keep],
+    )
 
 
 def _cut(strands: Strands, share: float) -> Strands:
@@ -156,7 +171,14 @@ def _cut(strands: Strands, share: float) -> Strands:
     return Strands(points, strands.shade, head, strands.length * np.float32(1 - share), strands.grey)
 
 
-def _grow(mesh: Mesh, vertices: np.ndarray, normals: np.ndarray, style: HairStyle, count: int, only_front: bool = False) -> Strands:
+def _grow(
+    mesh: Mesh,
+    vertices: np.ndarray,
+    normals: np.ndarray,
+    style: HairStyle,
+    count: int,
+    only_front: bool = False,
+) -> Strands:
     rng = np.random.default_rng([style.seed, 5])
     faces = mesh.faces[(mesh.material == FACE) | (mesh.material == BACK)]
     centre = mesh.neutral[faces].mean(1)
@@ -171,7 +193,9 @@ def _grow(mesh: Mesh, vertices: np.ndarray, normals: np.ndarray, style: HairStyl
     return _interpolate(mesh, vertices, normals, faces, odds, density, guides, style, rng, count)
 
 
-def _roots(vertices: np.ndarray, faces: np.ndarray, odds: np.ndarray, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _roots(
+    vertices: np.ndarray, faces: np.ndarray, odds: np.ndarray, count: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Random points on the scalp: triangle, barycentric weights and position."""
     # stratified: even cover without clumps, the same for every machine
     spots = (np.arange(count) + rng.random(count)) / count
@@ -218,7 +242,15 @@ def _comb(root: np.ndarray, style: HairStyle) -> tuple[np.ndarray, float, float]
     return comb, 0.95, 0.22
 
 
-def _grow_guides(mesh: Mesh, vertices: np.ndarray, normals: np.ndarray, faces: np.ndarray, odds: np.ndarray, style: HairStyle, rng: np.random.Generator) -> np.ndarray:
+def _grow_guides(
+    mesh: Mesh,
+    vertices: np.ndarray,
+    normals: np.ndarray,
+    faces: np.ndarray,
+    odds: np.ndarray,
+    style: HairStyle,
+    rng: np.random.Generator,
+) -> np.ndarray:
     """Guides [G, K, 3]: root, then steps of comb, gravity and lift, kept off the head."""
     chosen, b, root = _roots(vertices, faces, odds, _GUIDES, rng)
     normal = (normals[faces[chosen]] * b[..., None]).sum(1)
@@ -231,16 +263,24 @@ def _grow_guides(mesh: Mesh, vertices: np.ndarray, normals: np.ndarray, faces: n
     comb, gravity, lift = _comb(root, style)
     # hair lies closer at the sides and the back than on top
     close = 0.30 if style.name in ("buzz", "crop", "short", "swept", "fringe") else 0.8
-    lift = lift * style.volume * (close + (1 - close) * np.clip((root[:, 1] - 6.5) / 4.5, 0, 1))
+    lifts = lift * style.volume * (close + (1 - close) * np.clip((root[:, 1] - 6.5) / 4.5, 0, 1))
     ex, ey, ez = np.eye(3, dtype=np.float32)
-    comb = comb + 0.18 * wave(root, 0.9, style.seed + 9)[:, None] * ex + 0.18 * wave(root, 0.9, style.seed + 10)[:, None] * ez
+    comb = (
+        comb
+        + 0.18 * wave(root, 0.9, style.seed + 9)[:, None] * ex
+        + 0.18 * wave(root, 0.9, style.seed + 10)[:, None] * ez
+    )
     side = np.sign(root[:, :1] - style.part * np.clip((root[:, 1:2] - 4) / 6, 0, 1))
     phase = rng.random((_GUIDES, 1)) * 6.28
     wave_root = wave(root, 0.35, style.seed + 15)[:, None]
     direction, p, points = normal + comb * 0.6, root, [root]
     for k in range(1, _KNOTS):
         t = k / (_KNOTS - 1)
-        pull = comb * np.clip(1 - t * full / 5, 0, 1) - gravity * ey * (1 + 1.5 * t) + normal * lift[:, None] * (1 - t) * 0.5
+        pull = (
+            comb * np.clip(1 - t * full / 5, 0, 1)
+            - gravity * ey * (1 + 1.5 * t)
+            + normal * lifts[:, None] * (1 - t) * 0.5
+        )
         direction = direction * 0.75 + pull * 0.5
         if style.name in _LONG:
             bend = (0.10 + 0.9 * style.curl) * t * np.sin(0.8 * k * (1.2 - style.curl) + 1.4 * wave_root)
@@ -249,12 +289,14 @@ def _grow_guides(mesh: Mesh, vertices: np.ndarray, normals: np.ndarray, faces: n
         elif style.name in ("curly", "afro") or style.curl > 0.12:
             amount = (0.9 if style.name in ("curly", "afro") else style.curl * 1.3) * 0.6
             turn = phase + k * 0.9
-            direction = direction + amount * np.concatenate([np.cos(turn), 0.4 * np.sin(turn), np.sin(turn)], 1)
+            direction = direction + amount * np.concatenate(
+                [np.cos(turn), 0.4 * np.sin(turn), np.sin(turn)], 1
+            )
         unit = direction / (np.linalg.norm(direction, axis=1, keepdims=True) + 1e-6)
         p = p + unit * step
         _, i = tree.query(p)
         off = ((p - near[i]) * near_normal[i]).sum(1)
-        need = (0.10 + 0.34 * lift * np.sqrt(t) * min(1.0, full / 3)) - off
+        need = (0.10 + 0.34 * lifts * np.sqrt(t) * min(1.0, full / 3)) - off
         p = (p + np.clip(need, 0, 1.5)[:, None] * near_normal[i]).astype(np.float32)
         inward = np.clip((unit * near_normal[i]).sum(1, keepdims=True), -1, 0)
         direction = unit - inward * near_normal[i] * (need > 0)[:, None]
@@ -268,12 +310,23 @@ def _part_before_face(p: np.ndarray, side: np.ndarray) -> np.ndarray:
     inside = (p[:, 1] < 8.0) & (p[:, 2] > 0)
     out = (inside * np.clip((7.8 - np.abs(p[:, 0])) / 2, 0, 1))[:, None]
     outward = np.where(np.abs(p[:, :1]) > 0.6, np.sign(p[:, :1]), side)
-    return out * (1.6 * outward * ex - 0.55 * ez + 0.25 * ey)
+    return np.asarray(out * (1.6 * outward * ex - 0.55 * ez + 0.25 * ey))
 
 
-def _interpolate(mesh: Mesh, vertices: np.ndarray, normals: np.ndarray, faces: np.ndarray, odds: np.ndarray, density: np.ndarray, guides: np.ndarray, style: HairStyle, rng: np.random.Generator, count: int) -> Strands:
+def _interpolate(
+    mesh: Mesh,
+    vertices: np.ndarray,
+    normals: np.ndarray,
+    faces: np.ndarray,
+    odds: np.ndarray,
+    density: np.ndarray,
+    guides: np.ndarray,
+    style: HairStyle,
+    rng: np.random.Generator,
+    count: int,
+) -> Strands:
     """Strands between the guides, gathered in clumps; thin and short where the density is low."""
-    chosen, b, root = _roots(vertices, faces, odds, count, rng)
+    chosen, _, root = _roots(vertices, faces, odds, count, rng)
     distance, i = cKDTree(guides[:, 0]).query(root, k=3)
     w = 1 / (distance + 0.05) ** 2
     w = (w / w.sum(1, keepdims=True)).astype(np.float32)

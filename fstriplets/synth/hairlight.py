@@ -8,7 +8,8 @@ Kay (1989), with a coloured and a white lobe.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from fstriplets.synth.jit import compiled
 
 __all__ = ["GRID_ORIGIN", "GRID_STEP", "count_strands", "march", "pose_and_shade"]
 
@@ -18,9 +19,9 @@ GRID_STEP = 0.8
 GRID_SHAPE = (36, 50, 38)
 
 
-@njit(cache=True)
+@compiled
 def count_strands(points, width):  # type: ignore[no-untyped-def]
-    """Optical density a unit of length in each cell of the grid, from strands [S, K, 3] `width` units wide."""
+    """Optical density a unit in each cell of the grid, from strands [S, K, 3] `width` units wide."""
     grid = np.zeros((36, 50, 38), np.float32)
     volume = 0.8**3
     for s in range(points.shape[0]):
@@ -36,7 +37,7 @@ def count_strands(points, width):  # type: ignore[no-untyped-def]
     return grid
 
 
-@njit(cache=True)
+@compiled
 def march(grid, direction, steps, gain):  # type: ignore[no-untyped-def]
     """Share of light from `direction` (unit, model axes) that reaches each cell."""
     out = np.ones(grid.shape, np.float32)
@@ -59,7 +60,7 @@ def march(grid, direction, steps, gain):  # type: ignore[no-untyped-def]
     return out
 
 
-@njit(cache=True)
+@compiled
 def look_up(grid, x, y, z):  # type: ignore[no-untyped-def]
     """Trilinear value of a grid at a point in model axes; 1 outside it."""
     fx, fy, fz = (x + 14.0) / 0.8 - 0.5, (y + 22.0) / 0.8 - 0.5, (z + 14.0) / 0.8 - 0.5
@@ -76,7 +77,7 @@ def look_up(grid, x, y, z):  # type: ignore[no-untyped-def]
     return np.float32(near * (1 - fz) + far * fz)
 
 
-@njit(cache=True)
+@compiled
 def pose_and_shade(  # type: ignore[no-untyped-def]
     points, head, shade, colour, rotations, pivot, camera, directions, lights, ambient, reach, open_
 ):

@@ -1,8 +1,8 @@
 """Importing the face model: from a clone of ICT-FaceKit (OBJ files) or from an .npz made of one.
 
-The clone's `FaceXModel` folder holds `generic_neutral_mesh.obj`, `identity000.obj` … `identity099.obj` and one
-OBJ an expression, all with the same vertices. Offsets are kept in half precision, as the .npz has them, so
-that both ways of importing give the same people.
+The clone's `FaceXModel` folder holds `generic_neutral_mesh.obj`, `identity000.obj` … `identity099.obj`
+and one OBJ an expression, all with the same vertices. Offsets are kept in half precision, as the .npz
+has them, so that both ways of importing give the same people.
 """
 
 from __future__ import annotations
@@ -21,25 +21,29 @@ __all__ = ["import_face_model", "read_clone"]
 
 _NEUTRAL = "generic_neutral_mesh.obj"
 #: The 53 actions in the model's order; each is an OBJ file of the clone.
-EXPRESSIONS = tuple(
-    "browDown_L browDown_R browInnerUp_L browInnerUp_R browOuterUp_L browOuterUp_R cheekPuff_L cheekPuff_R "
-    "cheekSquint_L cheekSquint_R eyeBlink_L eyeBlink_R eyeLookDown_L eyeLookDown_R eyeLookIn_L eyeLookIn_R "
-    "eyeLookOut_L eyeLookOut_R eyeLookUp_L eyeLookUp_R eyeSquint_L eyeSquint_R eyeWide_L eyeWide_R jawForward "
-    "jawLeft jawOpen jawRight mouthClose mouthDimple_L mouthDimple_R mouthFrown_L mouthFrown_R mouthFunnel "
-    "mouthLeft mouthLowerDown_L mouthLowerDown_R mouthPress_L mouthPress_R mouthPucker mouthRight mouthRollLower "
-    "mouthRollUpper mouthShrugLower mouthShrugUpper mouthSmile_L mouthSmile_R mouthStretch_L mouthStretch_R "
-    "mouthUpperUp_L mouthUpperUp_R noseSneer_L noseSneer_R".split()
+EXPRESSIONS = (
+    *("browDown_L", "browDown_R", "browInnerUp_L", "browInnerUp_R", "browOuterUp_L", "browOuterUp_R"),
+    *("cheekPuff_L", "cheekPuff_R", "cheekSquint_L", "cheekSquint_R", "eyeBlink_L", "eyeBlink_R"),
+    *("eyeLookDown_L", "eyeLookDown_R", "eyeLookIn_L", "eyeLookIn_R", "eyeLookOut_L", "eyeLookOut_R"),
+    *("eyeLookUp_L", "eyeLookUp_R", "eyeSquint_L", "eyeSquint_R", "eyeWide_L", "eyeWide_R"),
+    *("jawForward", "jawLeft", "jawOpen", "jawRight", "mouthClose", "mouthDimple_L", "mouthDimple_R"),
+    *("mouthFrown_L", "mouthFrown_R", "mouthFunnel", "mouthLeft", "mouthLowerDown_L", "mouthLowerDown_R"),
+    *("mouthPress_L", "mouthPress_R", "mouthPucker", "mouthRight", "mouthRollLower", "mouthRollUpper"),
+    *("mouthShrugLower", "mouthShrugUpper", "mouthSmile_L", "mouthSmile_R", "mouthStretch_L"),
+    *("mouthStretch_R", "mouthUpperUp_L", "mouthUpperUp_R", "noseSneer_L", "noseSneer_R"),
 )
 #: Vertices of the 68 landmarks (Multi-PIE order) in the topology of the light model.
 LANDMARKS68 = (
-    [1225, 1888, 1052, 367, 1719, 1722, 2199, 1447, 966, 3661, 4390, 3927, 3924, 2608, 3272, 4088, 3443]
-    + [268, 493, 1914, 2044, 1401, 3615, 4240, 4114, 2734, 2509, 978, 4527, 4942, 4857, 1140, 2075, 1147]
-    + [4269, 3360, 1507, 1542, 1537, 1528, 1518, 1511, 3742, 3751, 3756, 3721, 3725, 3732, 5708, 5695, 2081]
-    + [0, 4275, 6200, 6213, 6346, 6461, 5518, 5957, 5841, 5702, 5711, 5533, 6216, 6207, 6470, 5517, 5966]
+    *(1225, 1888, 1052, 367, 1719, 1722, 2199, 1447, 966, 3661, 4390, 3927, 3924, 2608, 3272, 4088, 3443),
+    *(268, 493, 1914, 2044, 1401, 3615, 4240, 4114, 2734, 2509, 978, 4527, 4942, 4857, 1140, 2075, 1147),
+    *(4269, 3360, 1507, 1542, 1537, 1528, 1518, 1511, 3742, 3751, 3756, 3721, 3725, 3732, 5708, 5695, 2081),
+    *(0, 4275, 6200, 6213, 6346, 6461, 5518, 5957, 5841, 5702, 5711, 5533, 6216, 6207, 6470, 5517, 5966),
 )
 
 
-def import_face_model(source: Path, target: Path | None = None, progress: Callable[[int, int], None] | None = None) -> Path:
+def import_face_model(
+    source: Path, target: Path | None = None, progress: Callable[[int, int], None] | None = None
+) -> Path:
     """Imports a face model and returns the file written.
 
     Args:

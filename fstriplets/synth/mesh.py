@@ -17,7 +17,20 @@ from fstriplets.synth.facemodel import FaceModel
 from fstriplets.synth.raster import interpolate, raster, vertex_normals
 from fstriplets.synth.traits import trait_modes
 
-__all__ = ["BACK", "CLOTH", "EYE_L", "EYE_R", "FACE", "FRAME", "GUMS", "TEETH", "UV_SIZE", "Mesh", "build_mesh", "mesh_normals"]
+__all__ = [
+    "BACK",
+    "CLOTH",
+    "EYE_L",
+    "EYE_R",
+    "FACE",
+    "FRAME",
+    "GUMS",
+    "TEETH",
+    "UV_SIZE",
+    "Mesh",
+    "build_mesh",
+    "mesh_normals",
+]
 
 #: Material numbers of the drawn mesh.
 FACE, BACK, EYE_L, EYE_R, TEETH, GUMS, CLOTH, FRAME = range(8)
@@ -42,7 +55,8 @@ class Mesh:
 
     Attributes:
         neutral: [V, 3] the model's vertices.
-        identity: [128, V*3] (the face model's modes, then `traits.TRAITS`) and expression: [53, V*3], flat for one matrix product.
+        identity: [128, V*3] (the face model's modes, then `traits.TRAITS`) and expression: [53, V*3],
+            flat for one matrix product.
         names: the expressions' names.
         faces: [F, 3] drawn triangles, material: [F] their numbers.
         welded: [F, 3] the same triangles before seam vertices were doubled; parent: [V] the vertex
@@ -85,14 +99,14 @@ class Mesh:
 
     def shape(self, identity: np.ndarray) -> np.ndarray:
         """[V, 3] neutral face of a person with identity weights [128]."""
-        return self.neutral + (identity.astype(np.float32) @ self.identity).reshape(-1, 3)
+        return np.asarray(self.neutral + (identity.astype(np.float32) @ self.identity).reshape(-1, 3))
 
     def pose_expression(self, expression: np.ndarray) -> np.ndarray:
         """[V, 3] offsets of expression weights [53]."""
         used = np.flatnonzero(expression)
         if len(used) == 0:
             return np.zeros_like(self.neutral)
-        return (expression[used].astype(np.float32) @ self.expression[used]).reshape(-1, 3)
+        return np.asarray(expression[used].astype(np.float32) @ self.expression[used]).reshape(-1, 3)
 
 
 @lru_cache(maxsize=2)
@@ -119,7 +133,9 @@ def build_mesh(model: FaceModel) -> Mesh:
     return Mesh(
         neutral=neutral,
         identity=np.ascontiguousarray((modes[:, parent] * fade).reshape(len(modes), -1)),
-        expression=np.ascontiguousarray((model.expression[:, parent] * fade).reshape(len(model.expression), -1)),
+        expression=np.ascontiguousarray(
+            (model.expression[:, parent] * fade).reshape(len(model.expression), -1)
+        ),
         names=model.expression_names,
         faces=faces,
         welded=original,
@@ -166,7 +182,9 @@ def _vertex_uv(model: FaceModel, kept: np.ndarray, faces: np.ndarray, vertices: 
     return uv
 
 
-def _position_map(vertices: np.ndarray, faces: np.ndarray, uv: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+def _position_map(
+    vertices: np.ndarray, faces: np.ndarray, uv: np.ndarray, size: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Canonical position of each texel, grown over the edge of the chart by its nearest texels."""
     flat = np.concatenate([uv * (size - 1) + 0.5, np.full((len(uv), 1), 2.0)], 1).astype(np.float32)
     _, triangle, weights = raster(flat, faces, size, size)
@@ -194,7 +212,9 @@ def _eyes(vertices: np.ndarray, faces: np.ndarray, material: np.ndarray) -> tupl
     return np.array(centres, np.float32), float(np.mean(radii))
 
 
-def _cavity(neutral: np.ndarray, welded: np.ndarray, face: np.ndarray, uv: np.ndarray, count: int) -> np.ndarray:
+def _cavity(
+    neutral: np.ndarray, welded: np.ndarray, face: np.ndarray, uv: np.ndarray, count: int
+) -> np.ndarray:
     """How far the surface lies below its own smoothed shape, over the face's texture."""
     vertices = np.zeros_like(neutral)
     vertices[:count] = neutral[:count]
@@ -204,7 +224,9 @@ def _cavity(neutral: np.ndarray, welded: np.ndarray, face: np.ndarray, uv: np.nd
     smooth = vertices.astype(np.float64)
     total = np.zeros(len(neutral))
     for k in range(1, 25):
-        around = np.stack([np.bincount(pairs.ravel(), smooth[pairs[:, ::-1].ravel(), d], len(neutral)) for d in range(3)], 1)
+        around = np.stack(
+            [np.bincount(pairs.ravel(), smooth[pairs[:, ::-1].ravel(), d], len(neutral)) for d in range(3)], 1
+        )
         smooth = 0.5 * smooth + 0.5 * around / degree
         if k in (4, 12, 24):
             total += np.clip(((smooth - vertices) * normals).sum(1), 0, 1.0)

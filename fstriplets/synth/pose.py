@@ -23,7 +23,7 @@ def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
     about_y = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
     about_x = np.array([[1, 0, 0], [0, np.cos(p), np.sin(p)], [0, -np.sin(p), np.cos(p)]])
     about_z = np.array([[np.cos(r), np.sin(r), 0], [-np.sin(r), np.cos(r), 0], [0, 0, 1]])
-    return (about_x @ about_y @ about_z).astype(np.float32)
+    return np.asarray(about_x @ about_y @ about_z, np.float32)
 
 
 class Pose:
@@ -63,4 +63,6 @@ class Camera:
         """[..., 3] float32: x and y in pixels (a pixel's centre is at integer + 0.5), z the distance."""
         z = np.float32(self.distance) - points[..., 2]
         ratio = np.float32(self.focal) / z
-        return np.stack([self.x + points[..., 0] * ratio, self.y - points[..., 1] * ratio, z], -1).astype(np.float32)
+        return np.stack([self.x + points[..., 0] * ratio, self.y - points[..., 1] * ratio, z], -1).astype(
+            np.float32
+        )

@@ -1,26 +1,20 @@
 """Rasterising: triangles to a z-buffer, strands to anti-aliased lines, attributes to pixels.
 
-Plain numba loops: one core, no state, the same bits in every process. Without numba (extra
-`synth`) importing this module raises MissingDependency.
+Plain compiled loops: one core, no state, the same bits in every process.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from fstriplets.errors import MissingDependency
-
-try:
-    from numba import njit
-except ImportError as error:  # pragma: no cover - depends on the installation
-    raise MissingDependency("numba and scipy", "synth", "drawing synthetic faces") from error
+from fstriplets.synth.jit import compiled
 
 __all__ = ["draw_strands", "interpolate", "raster", "sample", "vertex_normals"]
 
 FAR = np.float32(1e9)
 
 
-@njit(cache=True)
+@compiled
 def raster(points: np.ndarray, faces: np.ndarray, height: int, width: int):  # type: ignore[no-untyped-def]
     """Z-buffer of triangles.
 
@@ -66,7 +60,7 @@ def raster(points: np.ndarray, faces: np.ndarray, height: int, width: int):  # t
     return depth, triangle, weights
 
 
-@njit(cache=True)
+@compiled
 def interpolate(triangle: np.ndarray, weights: np.ndarray, faces: np.ndarray, values: np.ndarray):  # type: ignore[no-untyped-def]
     """Vertex values [V, C] float32 at every covered pixel: [H, W, C] float32, 0 where empty."""
     height, width = triangle.shape
@@ -85,7 +79,7 @@ def interpolate(triangle: np.ndarray, weights: np.ndarray, faces: np.ndarray, va
     return out
 
 
-@njit(cache=True)
+@compiled
 def vertex_normals(vertices: np.ndarray, faces: np.ndarray):  # type: ignore[no-untyped-def]
     """Area-weighted unit normals [V, 3] float32."""
     out = np.zeros_like(vertices)
@@ -115,7 +109,7 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray):  # type: ignore[no-
     return out
 
 
-@njit(cache=True)
+@compiled
 def sample(image: np.ndarray, x: float, y: float, out: np.ndarray):  # type: ignore[no-untyped-def]
     """Bilinear look-up of image [H, W, C] at pixel (x, y) into out [C], clamped at the edges."""
     height, width, channels = image.shape
@@ -129,7 +123,7 @@ def sample(image: np.ndarray, x: float, y: float, out: np.ndarray):  # type: ign
         out[k] = top * (1 - fy) + bottom * fy
 
 
-@njit(cache=True)
+@compiled
 def draw_strands(  # type: ignore[no-untyped-def]
     points: np.ndarray,
     colours: np.ndarray,

@@ -79,7 +79,7 @@ def build_regions(mesh: Mesh) -> Regions:
     for name, mask in (("neck", neck), ("ears", ears), ("nose", nose), ("lips", lips)):
         label[mask > 0.5] = LABELS.index(name)
     masks = (lips, nose, ears, neck, cheeks, eyelids, forehead, beard, moustache)
-    return Regions(*(np.ascontiguousarray(m, np.float32) for m in masks), label)
+    return Regions(*(np.ascontiguousarray(m, np.float32) for m in masks), label)  # type: ignore[call-arg]
 
 
 def polyline_distance(points: np.ndarray, line: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -109,7 +109,7 @@ def _ramp(value: np.ndarray, width: float) -> np.ndarray:
 
 
 def _blob(a: np.ndarray, b: np.ndarray, power: int) -> np.ndarray:
-    return np.exp(-((a * a + b * b) ** (power // 2)))
+    return np.asarray(np.exp(-((a * a + b * b) ** (power // 2))))
 
 
 def _polygon(mesh: Mesh, indices: list[int], size: int) -> np.ndarray:
@@ -120,7 +120,9 @@ def _polygon(mesh: Mesh, indices: list[int], size: int) -> np.ndarray:
     curve = []
     for i in range(1, len(closed) - 2):
         a, b, c, d = closed[i - 1 : i + 3]
-        curve.append(0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3))
+        curve.append(
+            0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
+        )
     mask = np.zeros((size, size), np.float32)
     cv2.fillPoly(mask, [np.round(np.concatenate(curve) * 16).astype(np.int32)], 1.0, cv2.LINE_8, 4)
     return mask
@@ -133,7 +135,9 @@ def _jaw(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.append(half[order, 0], [7.6, 12]), np.append(half[order, 1], [-2.0, -2.0])
 
 
-def _facial_hair(x: np.ndarray, y: np.ndarray, z: np.ndarray, lips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _facial_hair(
+    x: np.ndarray, y: np.ndarray, z: np.ndarray, lips: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Beard (cheek line, jaw, chin, under the chin) and moustache."""
     free = np.clip(1 - cv2.dilate(lips, np.ones((5, 5))), 0, 1)
     cheek_line = np.interp(x, [0, 1.6, 2.6, 4.5, 6.2, 7.4], [-4.6, -4.9, -4.4, -3.4, -1.6, 2.0])

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from fstriplets.synth.backdrop import backdrop
 from fstriplets.synth.body import STRAND_WIDTH, Body
 from fstriplets.synth.brows import place
-from fstriplets.synth.backdrop import backdrop
 from fstriplets.synth.camera import develop
 from fstriplets.synth.clothes import garment_mesh
 from fstriplets.synth.hairlight import GRID_SHAPE, march, pose_and_shade
@@ -76,7 +76,9 @@ def render_photo(body: Body, scene: Scene, mesh: Mesh, size: int) -> Photo:
     style = eyewear_of(body, scene)
     if style >= 0 and scene.eyewear_strength < 1:
         return _seen_through(body, scene, mesh, size)
-    glasses = fit_glasses(mesh, body.vertices, style, body.person.glasses_seed, scene.tint) if style >= 0 else None
+    glasses = (
+        fit_glasses(mesh, body.vertices, style, body.person.glasses_seed, scene.tint) if style >= 0 else None
+    )
     shadows = _hair_shadows(body, scene, pose)
     picture = _draw_surfaces(body, scene, mesh, pose, camera, surface, glasses, shadows[0], big)
     screen = camera(surface)
@@ -98,7 +100,17 @@ def _seen_through(body: Body, scene: Scene, mesh: Mesh, size: int) -> Photo:
     return Photo(np.round(mixed).astype(np.uint8), worn.truth if s >= 0.5 else bare.truth)
 
 
-def _draw_surfaces(body: Body, scene: Scene, mesh: Mesh, pose: Pose, camera: Camera, surface: np.ndarray, glasses: Glasses | None, reach: np.ndarray, big: int) -> _Picture:
+def _draw_surfaces(
+    body: Body,
+    scene: Scene,
+    mesh: Mesh,
+    pose: Pose,
+    camera: Camera,
+    surface: np.ndarray,
+    glasses: Glasses | None,
+    reach: np.ndarray,
+    big: int,
+) -> _Picture:
     """Everything made of triangles, shaded, before the background."""
     vertices, normals, uv, canonical, faces, material = _assemble(scene, mesh, pose, surface, glasses)
     depth, triangle, weights = raster(camera(vertices), faces, big, big)
@@ -107,9 +119,23 @@ def _draw_surfaces(body: Body, scene: Scene, mesh: Mesh, pose: Pose, camera: Cam
     smile = 0.55 * float(sum(scene.expression[mesh.index(f"mouthSmile_{s}")] for s in "LR"))
     taps = (_SHADOW_TAPS * scene.light.softness * 8).astype(np.float32)
     albedo, diffuse, specular, _ = shade(
-        triangle, values, material, body.face, body.back, pack_constants(_materials(body, scene, mesh, glasses)),
-        scene.light.directions, scene.light.colours, scene.light.sky, shadow, matrix, taps,
-        np.float32(smile), np.float32(scene.distance), reach, pose.head, PIVOT,
+        triangle,
+        values,
+        material,
+        body.face,
+        body.back,
+        pack_constants(_materials(body, scene, mesh, glasses)),
+        scene.light.directions,
+        scene.light.colours,
+        scene.light.sky,
+        shadow,
+        matrix,
+        taps,
+        np.float32(smile),
+        np.float32(scene.distance),
+        reach,
+        pose.head,
+        PIVOT,
     )
     drawn = np.where(triangle >= 0, material[triangle], -1)
     empty = drawn < 0
@@ -123,13 +149,18 @@ def _draw_surfaces(body: Body, scene: Scene, mesh: Mesh, pose: Pose, camera: Cam
     return _Picture(image, depth, triangle, material, values, diffuse, skin, *blank)
 
 
-def _assemble(scene: Scene, mesh: Mesh, pose: Pose, surface: np.ndarray, glasses: Glasses | None) -> tuple[np.ndarray, ...]:
+def _assemble(
+    scene: Scene, mesh: Mesh, pose: Pose, surface: np.ndarray, glasses: Glasses | None
+) -> tuple[np.ndarray, ...]:
     """Head, clothes and glasses as one mesh in camera axes."""
     garment = garment_mesh(scene.neckline, scene.looseness)
     cloth = pose(garment.vertices, 0.0)
     vertices, normals = [surface, cloth], [mesh_normals(surface, mesh), vertex_normals(cloth, garment.faces)]
     uv, canonical = [mesh.uv, garment.uv], [mesh.neutral, garment.vertices]
-    faces, material = [mesh.faces, garment.faces + len(surface)], [mesh.material, np.full(len(garment.faces), CLOTH, np.int32)]
+    faces, material = (
+        [mesh.faces, garment.faces + len(surface)],
+        [mesh.material, np.full(len(garment.faces), CLOTH, np.int32)],
+    )
     if glasses is not None:
         frame = pose(glasses.vertices, 1.0)
         vertices.append(frame)
@@ -157,7 +188,9 @@ def _materials(body: Body, scene: Scene, mesh: Mesh, glasses: Glasses | None) ->
     )
 
 
-def _cavities(occlusion: np.ndarray, drawn: np.ndarray, values: np.ndarray, surface: np.ndarray, mesh: Mesh) -> np.ndarray:
+def _cavities(
+    occlusion: np.ndarray, drawn: np.ndarray, values: np.ndarray, surface: np.ndarray, mesh: Mesh
+) -> np.ndarray:
     """Darkens the depth of the mouth and the shade of the lids on the eyes."""
     big = drawn.shape[0]
     mouth = (drawn == TEETH) | (drawn == GUMS)
@@ -173,11 +206,15 @@ def _cavities(occlusion: np.ndarray, drawn: np.ndarray, values: np.ndarray, surf
 def _lashes(picture: _Picture, screen: np.ndarray, mesh: Mesh, darkness: float) -> None:
     big = picture.image.shape[0]
     z, triangle, _ = raster(screen, mesh.lashes, big, big)
-    cover = cv2.GaussianBlur(((triangle >= 0) & (z < picture.depth + 0.05)).astype(np.float32), (0, 0), big / 768 * 0.9)
+    cover = cv2.GaussianBlur(
+        ((triangle >= 0) & (z < picture.depth + 0.05)).astype(np.float32), (0, 0), big / 768 * 0.9
+    )
     picture.image *= (1 - darkness * np.clip(cover, 0, 1))[..., None]
 
 
-def _face_hair(picture: _Picture, body: Body, scene: Scene, posed: np.ndarray, mesh: Mesh, pose: Pose, camera: Camera) -> None:
+def _face_hair(
+    picture: _Picture, body: Body, scene: Scene, posed: np.ndarray, mesh: Mesh, pose: Pose, camera: Camera
+) -> None:
     """Brows and beard, lit by the light on the skin behind them."""
     person, normals = body.person, mesh_normals(posed, mesh)
     on_skin = picture.skin > 0
@@ -193,11 +230,15 @@ def _face_hair(picture: _Picture, body: Body, scene: Scene, posed: np.ndarray, m
         points = camera(pose(place(strands, mesh.faces, posed, normals), 1.0))
         at = np.clip(points[:, 0, :2].astype(int), 0, picture.image.shape[0] - 1)
         lit = 0.5 * picture.diffuse[at[:, 1], at[:, 0]] + 0.5 * average
-        colours = (colour * strands.shade[:, None] * lit)[:, None].repeat(points.shape[1], 1).astype(np.float32)
+        colours = (
+            (colour * strands.shade[:, None] * lit)[:, None].repeat(points.shape[1], 1).astype(np.float32)
+        )
         taper = np.linspace(1, 0.35, points.shape[1], dtype=np.float32)
         widths = np.broadcast_to(taper * np.float32(camera.scale * width), points.shape[:2]).copy()
         order = np.argsort(-points[:, 1, 2], kind="stable")
-        draw_strands(points[order], colours[order], widths, picture.depth.copy(), picture.image, cover, 0.15, 2.0)
+        draw_strands(
+            points[order], colours[order], widths, picture.depth.copy(), picture.image, cover, 0.15, 2.0
+        )
 
 
 def _lenses(picture: _Picture, glasses: Glasses, scene: Scene, pose: Pose, camera: Camera) -> None:
@@ -228,7 +269,14 @@ def _hair_shadows(body: Body, scene: Scene, pose: Pose) -> tuple[np.ndarray, np.
     return reach, march(body.grid, above.astype(np.float32), 4, np.float32(0.35))
 
 
-def _hair(picture: _Picture, body: Body, scene: Scene, pose: Pose, camera: Camera, shadows: tuple[np.ndarray, np.ndarray]) -> None:
+def _hair(
+    picture: _Picture,
+    body: Body,
+    scene: Scene,
+    pose: Pose,
+    camera: Camera,
+    shadows: tuple[np.ndarray, np.ndarray],
+) -> None:
     """Strands of the head, as many as the picture can show."""
     person, hair = body.person, body.hair
     if hair is None:
@@ -238,14 +286,26 @@ def _hair(picture: _Picture, body: Body, scene: Scene, pose: Pose, camera: Camer
     chosen = slice(None, None, stride)
     light = scene.light
     screen, colours = pose_and_shade(
-        hair.points[chosen], hair.head[chosen], hair.shade[chosen], _hair_colour(hair.grey[chosen], person.hair_colour, person.grey),
-        np.stack([pose.head, pose.body]), PIVOT, np.array([camera.x, camera.y, camera.focal, camera.distance], np.float32),
-        light.directions, light.colours, light.sky[0], *shadows,
+        hair.points[chosen],
+        hair.head[chosen],
+        hair.shade[chosen],
+        _hair_colour(hair.grey[chosen], person.hair_colour, person.grey),
+        np.stack([pose.head, pose.body]),
+        PIVOT,
+        np.array([camera.x, camera.y, camera.focal, camera.distance], np.float32),
+        light.directions,
+        light.colours,
+        light.sky[0],
+        *shadows,
     )
     order = np.argsort(-screen[:, screen.shape[1] // 2, 2], kind="stable")
     taper = np.interp(np.linspace(0, 1, screen.shape[1]), [0, 0.65, 1], [1, 1, 0.3]).astype(np.float32)
-    widths = np.broadcast_to(taper * np.float32(camera.scale * STRAND_WIDTH * stride**0.75), screen.shape[:2]).copy()
-    draw_strands(screen[order], colours[order], widths, picture.depth, picture.image, picture.hair, 0.05, 0.45)
+    widths = np.broadcast_to(
+        taper * np.float32(camera.scale * STRAND_WIDTH * stride**0.75), screen.shape[:2]
+    ).copy()
+    draw_strands(
+        screen[order], colours[order], widths, picture.depth, picture.image, picture.hair, 0.05, 0.45
+    )
 
 
 def _hair_colour(strand: np.ndarray, colour: np.ndarray, grey: float) -> np.ndarray:
@@ -254,7 +314,9 @@ def _hair_colour(strand: np.ndarray, colour: np.ndarray, grey: float) -> np.ndar
     return np.asarray(colour * (1 - share) + np.array([0.26, 0.25, 0.24]) * share, np.float32)
 
 
-def _truth(picture: _Picture, body: Body, scene: Scene, mesh: Mesh, screen: np.ndarray, eyewear: int) -> Truth:
+def _truth(
+    picture: _Picture, body: Body, scene: Scene, mesh: Mesh, screen: np.ndarray, eyewear: int
+) -> Truth:
     pixels = screen[:, :2] / _SUPER - 0.5
     dense = dense_indices(mesh)
     landmarks = pixels[mesh.landmarks].astype(np.float32)
@@ -264,8 +326,15 @@ def _truth(picture: _Picture, body: Body, scene: Scene, mesh: Mesh, screen: np.n
     inside = ((at[:, :2] >= 0) & (at[:, :2] < big)).all(1)
     low, high = pixels[dense].min(0), pixels[dense].max(0)
     labels = label_picture(
-        picture.triangle, picture.material, picture.values, build_regions(mesh).label,
-        picture.brow, picture.beard, picture.hair, picture.lens, _SUPER,
+        picture.triangle,
+        picture.material,
+        picture.values,
+        build_regions(mesh).label,
+        picture.brow,
+        picture.beard,
+        picture.hair,
+        picture.lens,
+        _SUPER,
     )
     depth = picture.depth[::_SUPER, ::_SUPER].copy()
     depth[depth > 1e8] = np.inf

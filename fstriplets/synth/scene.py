@@ -93,8 +93,19 @@ def make_scene(mesh: Mesh, seed: int, max_yaw: float = 60.0) -> Scene:
 def random_cloth(rng: np.random.Generator) -> np.ndarray:
     """[8] two linear colours, pattern number and scale."""
     palette = np.array(
-        [[0.55, 0.55, 0.54], [0.30, 0.30, 0.31], [0.03, 0.035, 0.05], [0.018, 0.018, 0.02], [0.22, 0.03, 0.035],
-         [0.05, 0.09, 0.22], [0.06, 0.12, 0.07], [0.33, 0.25, 0.17], [0.12, 0.17, 0.26], [0.28, 0.12, 0.15], [0.35, 0.30, 0.08]]
+        [
+            [0.55, 0.55, 0.54],
+            [0.30, 0.30, 0.31],
+            [0.03, 0.035, 0.05],
+            [0.018, 0.018, 0.02],
+            [0.22, 0.03, 0.035],
+            [0.05, 0.09, 0.22],
+            [0.06, 0.12, 0.07],
+            [0.33, 0.25, 0.17],
+            [0.12, 0.17, 0.26],
+            [0.28, 0.12, 0.15],
+            [0.35, 0.30, 0.08],
+        ]
     )
     a, b = palette[rng.integers(len(palette), size=2)] * rng.uniform(0.75, 1.2, (2, 1))
     pattern = int(rng.choice(4, p=[0.58, 0.14, 0.18, 0.10]))
@@ -126,7 +137,10 @@ def random_light(rng: np.random.Generator) -> Lighting:
     sky[3] = tone * rng.normal(0, 0.25)
     sky[8] = tone * rng.normal(0, 0.06)
     return Lighting(
-        directions.astype(np.float32), colours.astype(np.float32), sky.astype(np.float32), float(rng.uniform(0.15, 0.8))
+        directions.astype(np.float32),
+        colours.astype(np.float32),
+        sky.astype(np.float32),
+        float(rng.uniform(0.15, 0.8)),
     )
 
 
@@ -145,7 +159,14 @@ _MOODS: dict[str, dict[str, float]] = {
     "soft": {"mouthSmile": 0.28, "cheekSquint": 0.15, "eyeSquint": 0.1},
     "smile": {"mouthSmile": 0.6, "cheekSquint": 0.35, "eyeSquint": 0.2, "mouthDimple": 0.15},
     "grin": GRIN,
-    "laugh": {"mouthSmile": 0.8, "cheekSquint": 0.7, "eyeSquint": 0.45, "jawOpen": 0.28, "mouthUpperUp": 0.3, "mouthLowerDown": 0.2},
+    "laugh": {
+        "mouthSmile": 0.8,
+        "cheekSquint": 0.7,
+        "eyeSquint": 0.45,
+        "jawOpen": 0.28,
+        "mouthUpperUp": 0.3,
+        "mouthLowerDown": 0.2,
+    },
     "talk": {"jawOpen": 0.16, "mouthFunnel": 0.22, "browInnerUp": 0.15},
     "frown": {"browDown": 0.55, "mouthFrown": 0.3, "eyeSquint": 0.25},
     "surprise": {"browInnerUp": 0.55, "browOuterUp": 0.5, "eyeWide": 0.35, "jawOpen": 0.2},
@@ -163,7 +184,9 @@ def random_expression(mesh: Mesh, rng: np.random.Generator, mood: str | None = N
             weights[i] = 0.10 * rng.random()
     for name in ("mouthLeft", "jawLeft", "mouthRight", "jawRight"):
         weights[names.index(name)] = 0.06 * rng.random()
-    chosen = mood or str(rng.choice(list(_MOODS), p=[0.24, 0.18, 0.15, 0.13, 0.05, 0.08, 0.06, 0.04, 0.04, 0.03]))
+    chosen = mood or str(
+        rng.choice(list(_MOODS), p=[0.24, 0.18, 0.15, 0.13, 0.05, 0.08, 0.06, 0.04, 0.04, 0.03])
+    )
     strength = rng.uniform(0.7, 1.1)
     for action, value in _MOODS[chosen].items():
         for i, name in enumerate(names):

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numba import njit
 
 from fstriplets.synth.hairlight import look_up
+from fstriplets.synth.jit import compiled
 from fstriplets.synth.mesh import BACK, CLOTH, EYE_L, EYE_R, FACE, FRAME, GUMS, TEETH
 from fstriplets.synth.raster import raster, sample
 
@@ -80,9 +80,25 @@ def shadow_map(points: np.ndarray, faces: np.ndarray, direction: np.ndarray) -> 
     return depth, matrix
 
 
-@njit(cache=True)
+@compiled
 def shade(  # type: ignore[no-untyped-def]
-    triangle, values, material, textures, back, constants, directions, colours, sky, shadow, matrix, taps, smile, camera, reach, turn, pivot
+    triangle,
+    values,
+    material,
+    textures,
+    back,
+    constants,
+    directions,
+    colours,
+    sky,
+    shadow,
+    matrix,
+    taps,
+    smile,
+    camera,
+    reach,
+    turn,
+    pivot,
 ):
     """Albedo, diffuse light and highlights of every covered pixel.
 
@@ -125,7 +141,9 @@ def shade(  # type: ignore[no-untyped-def]
                 albedo[y, x, 0], albedo[y, x, 1], albedo[y, x, 2] = 0.30, 0.085, 0.085
                 shine[y, x, 0], shine[y, x, 1] = 0.6, 0.35
             elif m == 6:
-                bump[y, x] = _cloth(values[y, x, 6], values[y, x, 7], values[y, x, 8:11], constants, albedo[y, x])
+                bump[y, x] = _cloth(
+                    values[y, x, 6], values[y, x, 7], values[y, x, 8:11], constants, albedo[y, x]
+                )
                 shine[y, x, 0], shine[y, x, 1] = 0.12, 0.75
             else:
                 for k in range(3):
@@ -228,7 +246,7 @@ def shade(  # type: ignore[no-untyped-def]
     return albedo, diffuse, specular, bump
 
 
-@njit(cache=True)
+@compiled
 def _visible(px, py, pz, ndl, shadow, matrix, taps):  # type: ignore[no-untyped-def]
     """Share of the first light that reaches a point (0..1), filtered over the taps."""
     sx = matrix[0, 0] * px + matrix[0, 1] * py + matrix[0, 2] * pz + matrix[0, 3]
@@ -243,7 +261,7 @@ def _visible(px, py, pz, ndl, shadow, matrix, taps):  # type: ignore[no-untyped-
     return np.float32(seen / taps.shape[0])
 
 
-@njit(cache=True)
+@compiled
 def _eye(p, c, which, albedo, shine):  # type: ignore[no-untyped-def]
     """Paints pupil, iris, limbus and sclera by the angle from the optical axis."""
     dx, dy, dz = p[0] - c[29 + 3 * which], p[1] - c[30 + 3 * which], p[2] - c[31 + 3 * which]
@@ -252,7 +270,9 @@ def _eye(p, c, which, albedo, shine):  # type: ignore[no-untyped-def]
     along = min(max((dx * ax + dy * ay + dz * az) * norm, -1.0), 1.0)
     a = np.arccos(along) / 0.455  # 1 at the limbus
     phase = np.arctan2(dy, dx)
-    fibre = 0.25 * (np.sin(17 * phase + 1) + np.sin(29 * phase + 2) + np.sin(41 * phase + 0.3) + np.sin(63 * phase + 4))
+    fibre = 0.25 * (
+        np.sin(17 * phase + 1) + np.sin(29 * phase + 2) + np.sin(41 * phase + 0.3) + np.sin(63 * phase + 4)
+    )
     pupil = c[36]
     inside = min(max((1.04 - a) / 0.12, 0.0), 1.0)
     limbus = 1 - 0.72 * min(max((a - 0.80) / 0.2, 0.0), 1.0)
@@ -267,9 +287,9 @@ def _eye(p, c, which, albedo, shine):  # type: ignore[no-untyped-def]
     shine[0], shine[1] = 1.0, 0.10
 
 
-@njit(cache=True)
+@compiled
 def _cloth(u, v, p, c, albedo):  # type: ignore[no-untyped-def]
-    """Colour and weave of cloth; returns the height of its folds. Pattern 0 plain, 1 stripes, 2 heather, 3 check."""
+    """Colour and weave of cloth (0 plain, 1 stripes, 2 heather, 3 check); returns its height."""
     pattern, scale = int(c[18]), c[19]
     fine = np.sin(p[0] * 21.0 + 3 * np.sin(p[1] * 9.0)) * np.sin(p[1] * 23.0 + 2 * np.sin(p[0] * 7.0))
     fold = (
@@ -309,7 +329,7 @@ def ambient_occlusion(depth: np.ndarray, size: int) -> np.ndarray:
     for sigma, gain in ((size * 0.006, 0.22), (size * 0.022, 0.12)):
         around = cv2.GaussianBlur(half, (0, 0), sigma / 2)
         out *= np.clip(1 + np.minimum(around - half, 0) * np.float32(gain), 0.35, 1)
-    return cv2.resize(out, (depth.shape[1], depth.shape[0]), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(cv2.resize(out, (depth.shape[1], depth.shape[0]), interpolation=cv2.INTER_LINEAR))
 
 
 def scatter(diffuse: np.ndarray, skin: np.ndarray, scale: float) -> np.ndarray:

@@ -1,10 +1,10 @@
 """The one object a user needs: people, scenes and photos from seeds.
 
-    studio = Studio()
-    person, scene = studio.person(7), studio.scene(700)
-    photo = studio.photo(person, scene, size=256)              # photo.pixels, photo.truth
-    older = studio.edited(person, scene, "aging", 0.8, size=256)
-    truth = studio.swapped(studio.person(8), person, scene, size=256)
+studio = Studio()
+person, scene = studio.person(7), studio.scene(700)
+photo = studio.photo(person, scene, size=256)              # photo.pixels, photo.truth
+older = studio.edited(person, scene, "aging", 0.8, size=256)
+truth = studio.swapped(studio.person(8), person, scene, size=256)
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Studio:
         return make_scene(self.mesh, seed, max_yaw)
 
     def body(self, person: Person, like: Person | None = None) -> Body:
-        """What all photos of a person share; `like`: the same person before an edit, whose parts are reused."""
+        """What all photos of a person share; parts of `like`, the person before an edit, are reused."""
         key = id(person)
         if key in self._bodies and self._bodies[key][0] is person:
             self._bodies.move_to_end(key)
@@ -69,12 +69,16 @@ class Studio:
         """A square photo `size` pixels wide, with its truth."""
         return render_photo(self.body(person), scene, self.mesh, size)
 
-    def edited(self, person: Person, scene: Scene, edit: str, strength: float, size: int = 256, seed: int = 0) -> Photo:
+    def edited(
+        self, person: Person, scene: Scene, edit: str, strength: float, size: int = 256, seed: int = 0
+    ) -> Photo:
         """The same photo after an edit (edits.SYNTH_EDITS) at a strength in 0..1."""
         changed, circumstances = apply_edit(person, scene, self.mesh, edit, strength, seed)
         body = self.body(changed, like=person) if changed is not person else self.body(person)
         return render_photo(body, circumstances, self.mesh, size)
 
-    def swapped(self, source: Person, target: Person, scene: Scene, size: int = 256, hair: str = "target") -> Photo:
+    def swapped(
+        self, source: Person, target: Person, scene: Scene, size: int = 256, hair: str = "target"
+    ) -> Photo:
         """The true swap: the source's face in the photo (`target`, `scene`)."""
         return render_photo(build_body(swap_person(source, target, hair), self.mesh), scene, self.mesh, size)

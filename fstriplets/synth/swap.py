@@ -31,4 +31,6 @@ def swap_person(source: Person, target: Person, hair: str = "target") -> Person:
         return swapped
     # the brows keep their owner's density but go halfway to the colour of the hair above them
     brow = np.sqrt(source.brow_colour * np.maximum(target.brow_colour, 1e-3)).astype(np.float32)
-    return replace(swapped, hair=target.hair, hair_colour=target.hair_colour, grey=target.grey, brow_colour=brow)
+    return replace(
+        swapped, hair=target.hair, hair_colour=target.hair_colour, grey=target.grey, brow_colour=brow
+    )

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numba import njit
 
+from fstriplets.synth.jit import compiled
 from fstriplets.synth.mesh import BACK, CLOTH, EYE_L, EYE_R, FACE, FRAME, GUMS, TEETH, Mesh
 from fstriplets.synth.person import Person
 from fstriplets.synth.regions import LABELS
@@ -79,7 +79,7 @@ def attributes(person: Person, scene: Scene, mesh: Mesh, eyewear: int) -> dict[s
     }
 
 
-@njit(cache=True)
+@compiled
 def label_picture(  # type: ignore[no-untyped-def]
     triangle, material, values, regions, brow, beard, hair, lens, step
 ):
@@ -94,7 +94,9 @@ def label_picture(  # type: ignore[no-untyped-def]
                 if m == 0:
                     u = int(values[y * step, x * step, 6] * (regions.shape[1] - 1) + 0.5)
                     v = int(values[y * step, x * step, 7] * (regions.shape[0] - 1) + 0.5)
-                    out[y, x] = regions[min(max(v, 0), regions.shape[0] - 1), min(max(u, 0), regions.shape[1] - 1)]
+                    out[y, x] = regions[
+                        min(max(v, 0), regions.shape[0] - 1), min(max(u, 0), regions.shape[1] - 1)
+                    ]
                 elif m == 1:
                     out[y, x] = 10 if values[y * step, x * step, 9] < -2.5 else 1
                 elif m == 2 or m == 3:
@@ -105,20 +107,20 @@ def label_picture(  # type: ignore[no-untyped-def]
                     out[y, x] = 12
                 else:
                     out[y, x] = 8
-            b = h = w = l = 0.0
+            b = h = w = g = 0.0
             for i in range(step):
                 for j in range(step):
                     b += brow[y * step + i, x * step + j]
                     w += beard[y * step + i, x * step + j]
                     h += hair[y * step + i, x * step + j]
-                    l += lens[y * step + i, x * step + j]
+                    g += lens[y * step + i, x * step + j]
             area = step * step
             if out[y, x] != 8:
                 if b > 0.4 * area:
                     out[y, x] = 2
                 if w > 0.4 * area:
                     out[y, x] = 9
-                if l > 0.5 * area:
+                if g > 0.5 * area:
                     out[y, x] = 8
             if h > 0.5 * area:
                 out[y, x] = 7

@@ -58,21 +58,29 @@ def fit_glasses(mesh: Mesh, vertices: np.ndarray, style: int, seed: int, tint: f
         centre = np.array([side * max(abs(eye[0]) + 0.05, wide * size + 0.55), eye[1] - 0.18, 0])
         rim = outline + centre
         rim[:, 2] = ahead - 0.022 * np.maximum(np.abs(rim[:, 0]) - 1.0, 0) ** 2
-        thick = radius * np.where(np.sin(np.linspace(0, 2 * np.pi, _ROUND, endpoint=False)) > -0.1, heavy, 1.0)
+        thick = radius * np.where(
+            np.sin(np.linspace(0, 2 * np.pi, _ROUND, endpoint=False)) > -0.1, heavy, 1.0
+        )
         parts.append(_tube(rim, thick, closed=True))
         lenses.append(_fan(rim))
-        outer = rim[np.argmax(side * rim[:, 0])] + [side * 0.12, 0.25 * high, 0]
+        outer = rim[np.argmax(side * rim[:, 0])] + np.array([side * 0.12, 0.25 * high, 0])
         ear = ears[0 if side > 0 else 1]
-        hook = ear + [side * -0.05, -1.3, -1.5]
-        bend = outer + [side * 0.35, 0, -0.5]
-        temple = np.stack([outer, bend, bend * 0.55 + ear * 0.45, ear + [side * 0.1, 0.1, 0], hook])
+        hook = ear + np.array([side * -0.05, -1.3, -1.5])
+        bend = outer + np.array([side * 0.35, 0, -0.5])
+        temple = np.stack([outer, bend, bend * 0.55 + ear * 0.45, ear + np.array([side * 0.1, 0.1, 0]), hook])
         parts.append(_tube(_smooth(temple, 14), np.full(14, max(radius, 0.11)), closed=False))
     left = np.array([-0.72 * size, bridge[1] + 0.25, ahead])
     arch = np.stack([left, [0, bridge[1] + 0.62, ahead + 0.22], left * [-1, 1, 1]])
     parts.append(_tube(_smooth(arch, 9), np.full(9, max(radius, 0.10)), closed=False))
     frame_vertices, frame_faces = _join(parts)
     lens_vertices, lens_faces = _join(lenses)
-    colours = [(0.012, 0.012, 0.013), (0.06, 0.03, 0.015), (0.20, 0.19, 0.18), (0.26, 0.17, 0.06), (0.05, 0.06, 0.12)]
+    colours = [
+        (0.012, 0.012, 0.013),
+        (0.06, 0.03, 0.015),
+        (0.20, 0.19, 0.18),
+        (0.26, 0.17, 0.06),
+        (0.05, 0.06, 0.12),
+    ]
     colour = np.array(colours[rng.integers(len(colours))], np.float32)
     return Glasses(
         np.concatenate([frame_vertices, lens_vertices]).astype(np.float32),
@@ -88,7 +96,7 @@ def _ear_tops(mesh: Mesh, vertices: np.ndarray) -> list[np.ndarray]:
     out = []
     for side in (1.0, -1.0):
         near = np.argsort(np.linalg.norm(mesh.neutral - [side * 7.75, 4.6, 0.6], axis=1))[:6]
-        out.append(vertices[near].mean(0) + [side * 0.15, 0.1, 0])
+        out.append(vertices[near].mean(0) + np.array([side * 0.15, 0.1, 0]))
     return out
 
 
@@ -116,7 +124,9 @@ def _tube(path: np.ndarray, radius: np.ndarray, closed: bool) -> tuple[np.ndarra
     side /= np.linalg.norm(side, axis=1, keepdims=True)
     up = np.cross(side, step)
     a = np.linspace(0, 2 * np.pi, _SIDES, endpoint=False)
-    ring = path[:, None] + radius[:, None, None] * (np.cos(a)[None, :, None] * side[:, None] + np.sin(a)[None, :, None] * up[:, None])
+    ring = path[:, None] + radius[:, None, None] * (
+        np.cos(a)[None, :, None] * side[:, None] + np.sin(a)[None, :, None] * up[:, None]
+    )
     rows = np.arange(n if closed else n - 1)
     faces = []
     for k in range(_SIDES):

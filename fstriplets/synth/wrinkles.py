@@ -49,7 +49,12 @@ _FOLDS: dict[str, tuple[float, float, float, float, tuple[tuple[tuple[float, flo
         30,
         1.0,
         0.4,
-        (((0.45, -1.6), (0.5, -2.2)), ((0.95, -1.6), (1.0, -2.3)), ((1.5, -1.8), (1.55, -2.5)), ((2.05, -2.2), (2.0, -2.8))),
+        (
+            ((0.45, -1.6), (0.5, -2.2)),
+            ((0.95, -1.6), (1.0, -2.3)),
+            ((1.5, -1.8), (1.55, -2.5)),
+            ((2.05, -2.2), (2.0, -2.8)),
+        ),
     ),
     "chin": (38, 36, 2.2, 0.5, (((0.0, -5.15), (0.8, -5.25), (1.5, -5.6)),)),
     "cheek": (
@@ -57,9 +62,19 @@ _FOLDS: dict[str, tuple[float, float, float, float, tuple[tuple[tuple[float, flo
         28,
         1.3,
         0.35,
-        (((4.2, -0.8), (4.6, -2.2), (4.6, -3.6)), ((5.2, -0.6), (5.6, -2.0), (5.5, -3.2)), ((4.0, 0.4), (4.9, 0.2), (5.7, 0.6))),
+        (
+            ((4.2, -0.8), (4.6, -2.2), (4.6, -3.6)),
+            ((5.2, -0.6), (5.6, -2.0), (5.5, -3.2)),
+            ((4.0, 0.4), (4.9, 0.2), (5.7, 0.6)),
+        ),
     ),
-    "neck": (40, 36, 2.4, 0.6, (((0.0, -9.2), (2.2, -9.0), (4.2, -8.4)), ((0.0, -10.4), (2.4, -10.2), (4.4, -9.6)))),
+    "neck": (
+        40,
+        36,
+        2.4,
+        0.6,
+        (((0.0, -9.2), (2.2, -9.0), (4.2, -8.4)), ((0.0, -10.4), (2.4, -10.2), (4.4, -9.6))),
+    ),
 }
 
 
@@ -107,11 +122,17 @@ def _stroke(mesh: Mesh, layer: np.ndarray, knots: np.ndarray, amount: float) -> 
     t = np.linspace(0, len(knots) - 1, 15)
     k = np.arange(len(knots))
     if len(knots) > 2:
-        curve = np.stack([np.polyval(np.polyfit(k, knots[:, d], min(3, len(knots) - 1)), t) for d in (0, 1)], 1)
+        curve = np.stack(
+            [np.polyval(np.polyfit(k, knots[:, d], min(3, len(knots) - 1)), t) for d in (0, 1)], 1
+        )
     else:
         curve = np.stack([np.interp(t, k, knots[:, d]) for d in (0, 1)], 1)
     texel = _to_texture(mesh, curve)
-    ends = np.sin(np.linspace(0.25, np.pi - 0.12, 15)) if abs(knots[0, 0]) > 0.3 else np.cos(np.linspace(0, 1.35, 15))
+    ends = (
+        np.sin(np.linspace(0.25, np.pi - 0.12, 15))
+        if abs(knots[0, 0]) > 0.3
+        else np.cos(np.linspace(0, 1.35, 15))
+    )
     for a, b, strength in zip(texel[:-1], texel[1:], ends[1:], strict=True):
         line = np.round(np.stack([a, b]) * 16).astype(np.int32)
         mask = np.zeros_like(layer, np.uint8)
@@ -152,7 +173,7 @@ def age_shape(mesh: Mesh, age: float, chubby: float, vertices: np.ndarray, norma
     x, y, z = np.abs(p[:, 0]), p[:, 1], p[:, 2]
     fat = np.exp(-(((x - 5.5) / 3.0) ** 2) - ((y + 4.0) / 4.0) ** 2) * (z > -3)
     fat = fat + 0.6 * np.exp(-((x / 4) ** 2) - ((y + 8.5) / 2.5) ** 2) * (z > -3)
-    fat = fat + 0.35 * np.exp(-((y + 9.5) / 2.2) ** 2) * (z <= 5)
+    fat = fat + 0.35 * np.exp(-(((y + 9.5) / 2.2) ** 2)) * (z <= 5)
     offset = (1.35 * chubby * fat)[:, None] * (normals * np.array([1, 0.5, 0.7], np.float32))
     old = float(np.clip((age - 35) / 45, 0, 1.2))
     if old > 0:
@@ -167,7 +188,12 @@ def age_shape(mesh: Mesh, age: float, chubby: float, vertices: np.ndarray, norma
         offset = offset + old * bulge[:, None] * normals
         offset = offset + old * (0.35 * jowl + 0.16 * brow + 0.18 * nose)[:, None] * down
         weights = np.zeros(len(mesh.names), np.float32)
-        for name, value in (("mouthRollUpper", 0.30), ("mouthRollLower", 0.25), ("mouthFrown_L", 0.12), ("mouthFrown_R", 0.12)):
+        for name, value in (
+            ("mouthRollUpper", 0.30),
+            ("mouthRollLower", 0.25),
+            ("mouthFrown_L", 0.12),
+            ("mouthFrown_R", 0.12),
+        ):
             weights[mesh.index(name)] = value * old
         offset = offset + mesh.pose_expression(weights)
     return np.asarray(offset, np.float32)

@@ -1,0 +1,22 @@
+"""Compiling: numba's njit behind one name, and a clear message when it is not installed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fstriplets.errors import MissingDependency
+
+try:
+    import numba
+    import scipy  # noqa: F401  (asked for here, so that one message names both)
+except ImportError as error:  # pragma: no cover - depends on the installation
+    raise MissingDependency("numba and scipy", "synth", "drawing synthetic faces") from error
+
+__all__ = ["compiled"]
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function compiled to machine code, cached on disk; one thread, the same bits in every process."""
+    result: Callable[..., Any] = numba.njit(cache=True)(function)
+    return result
