@@ -88,7 +88,7 @@ def read_header(data: bytes) -> Header:
         return Header("ppm", "PPM")
     if not data.strip(b"\0"):
         raise PhotoRejected("truncated", "the file holds nothing but zeros")
-    raise PhotoRejected("not_an_image", f"no photo format begins with {data[:8]!r}")
+    raise PhotoRejected("not_an_image", f"the file is in no photo format; it begins with {data[:8]!r}")
 
 
 def _truncated(message: str) -> PhotoRejected:
