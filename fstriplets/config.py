@@ -12,7 +12,7 @@ import difflib
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -93,7 +93,7 @@ class EditConfig(_Section):
         return (value, value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
     @model_validator(mode="after")
-    def _ordered(self) -> Self:
+    def _ordered(self) -> EditConfig:
         if self.strength[0] > self.strength[1]:
             raise ValueError("strength is [low, high] with low <= high")
         return self
@@ -233,7 +233,7 @@ class PipelineConfig(_Section):
         return splits
 
     @model_validator(mode="after")
-    def _kinds_have_edits(self) -> Self:
+    def _kinds_have_edits(self) -> PipelineConfig:
         groups = {EDIT_GROUPS[name] for name, edit in self.edits.items() if edit.ratio > 0}
         if not groups:
             raise ValueError("`edits` needs at least one edit with a ratio above 0")
