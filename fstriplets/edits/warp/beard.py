@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fstriplets.edits.warp.geometry import curve, smoothstep
-from fstriplets.edits.warp.parse import hair_mask, skin_tone
+from fstriplets.edits.warp.parse import hair_mask, skin_mask, skin_tone
 from fstriplets.edits.warp.portrait import Canvas, Portrait
 from fstriplets.edits.warp.texture import cloud, draw_strands, sharpness_sigma
 
@@ -30,7 +30,7 @@ def beard(portrait: Portrait, canvas: Canvas, strength: float, rng: np.random.Ge
     if len(lines):
         widths = rng.uniform(0.005, 0.011, len(lines)) * portrait.unit * (0.8 + 0.4 * strength)
         # single hairs are finer than a pixel: what shows is their soft texture
-        sigma = max(sharpness_sigma(portrait.image), 0.011 * portrait.unit)
+        sigma = max(sharpness_sigma(portrait.image), 0.010 * portrait.unit, 0.45)
         cover, shade = draw_strands(lines, widths, shades, portrait.height, portrait.width, sigma)
         level = np.clip(shade, 0, 1)[..., None]
         dark, bright = colour * 0.62, colour * 1.75 + 0.09 * tone
@@ -65,6 +65,8 @@ def _area(portrait: Portrait, rng: np.random.Generator) -> Array:
     jaw = middle + (jaw - middle) * 1.03
     outline = portrait.frame.to_picture(np.vstack([top, curve(jaw, 60)]))
     area = portrait.polygon(outline, 0.07)
+    high = 1 - smoothstep(portrait.grid[1], 0.75, 1.05)  # sideburns stay on the skin
+    area *= 1 - high * (1 - skin_mask(portrait))
     lips = points[48:60]
     area *= 1 - portrait.polygon(curve(lips.mean(0) + 1.06 * (lips - lips.mean(0)), 60, closed=True), 0.012)
     x, y = portrait.grid

@@ -23,7 +23,7 @@ __all__ = ["glasses", "sunglasses"]
 Array = np.ndarray
 
 #: Height of the lens centre below the pupils, and its distance from the middle; face units.
-_LENS_Y, _LENS_X = 0.07, 0.52
+_LENS_Y, _LENS_X = 0.07, 0.535
 #: Where temples end: above the ear.
 _EAR = (1.16, -0.02, -1.15)
 
@@ -108,6 +108,7 @@ class _Placement:
 
     def __init__(self, portrait: Portrait, factor: int) -> None:
         self._pose, self._factor = portrait.pose, factor
+        self.unit = portrait.unit * factor  #: pixels of the large canvas in a face unit
         eyes = np.array([[-0.5, 0.0, -0.05], [0.5, 0.0, -0.05]])
         seen = self._pose.project(eyes)
         real = np.stack([portrait.points[36:42].mean(0), portrait.points[42:48].mean(0)])
@@ -127,11 +128,13 @@ def _sheet(outline: Array, side: int) -> Array:
 
 def _bridge(rim: Array, place: _Placement, style: FrameStyle, half: float) -> None:
     """The arch over the nose, between the inner edges of the rims."""
-    reach = _LENS_X - style.width + 0.03
-    x = np.linspace(-reach, reach, 17)
-    y = _LENS_Y - 0.10 - 0.05 * (1 - (x / reach) ** 2) - 0.25 * style.lift
-    z = 0.24 + 0.04 * (1 - (x / reach) ** 2)
-    width = max(half * 1.1, 0.014)
+    # it ends inside the rims, at a height where they are near each other
+    reach = _LENS_X - style.width * 0.985
+    x = np.linspace(-reach, reach, 21)
+    arch = 1 - (x / reach) ** 2
+    y = _LENS_Y - 0.30 * style.height - 0.06 * arch
+    z = 0.24 + 0.04 * arch
+    width = max(half * 1.05, 0.012) * (1.0 + 0.5 * (1 - arch))
     top, low = np.stack([x, y - width, z], -1), np.stack([x, y + width, z], -1)
     _fill(rim, place(np.vstack([top, low[::-1]])), 255)
 
@@ -144,8 +147,10 @@ def _temple(layer: Array, place: _Placement, style: FrameStyle, side: int, half:
     ends = place(np.stack([hinge, ear]))
     nose = place(np.array([[0.0, 0.0, 0.2]]))[0]
     outward = (ends[0] - nose) / max(np.linalg.norm(ends[0] - nose), 1e-6)
-    if (ends[1] - ends[0]) @ outward <= 0:
-        return  # behind the front of the frame, or behind the head
+    # seen from the front it is behind the rim; seen from the other side behind the head
+    shown = float(smoothstep((ends[1] - ends[0]) @ outward / place.unit, 0.10, 0.24))
+    if shown == 0:
+        return
     width = max(half * 1.2, 0.016)
     steps = np.linspace(0, 1, 12)
     for a, b in pairwise(steps):
@@ -155,7 +160,7 @@ def _temple(layer: Array, place: _Placement, style: FrameStyle, side: int, half:
             point[1] += sign * width * (1 - 0.3 * t)
             quad.append(point)
         # hair and the ear take over towards the end
-        _fill(layer, place(np.array(quad)), int(255 * float(smoothstep(a, 1.0, 0.72))))
+        _fill(layer, place(np.array(quad)), int(255 * shown * float(smoothstep(a, 1.0, 0.72))))
 
 
 def _fill(layer: Array, points: Array, value: int) -> None:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from fstriplets.edits.warp.geometry import curve, smoothstep
-from fstriplets.edits.warp.parse import hair_mask
+from fstriplets.edits.warp.parse import face_outline, hair_mask
 from fstriplets.edits.warp.portrait import Canvas, Portrait
 from fstriplets.edits.warp.texture import draw_strands, sharpness_sigma
 from fstriplets.errors import PhotoRejected
@@ -121,14 +121,15 @@ def _fringe(
     )
     # strands come out of the hair: they show little by little below their roots
     rooted = smoothstep(portrait.blur(mask, 0.07), 1.0, 0.55)
-    _lay(portrait, canvas, mask, cover * rooted, shade, float(smoothstep(strength, 0, 0.2)))
+    head = np.maximum(mask, portrait.polygon(face_outline(portrait, -1.05), 0.03))
+    _lay(portrait, canvas, mask, cover * rooted * head, shade, float(smoothstep(strength, 0, 0.2)))
 
 
 def _strands(portrait: Portrait, mask: Array, rng: np.random.Generator) -> tuple[Array, Array, Array]:
     """All strands of a full fringe in drawing order: lines [N, 8, 2], widths [N], shades [N, 8]."""
     roots_x, roots_y = _hairline(portrait, mask)
     face = portrait.frame.to_face(portrait.points)
-    count, steps = 620, 8
+    count, steps = 900, 8
     x = rng.uniform(roots_x[0], roots_x[-1], count)
     lock = np.round(x / 0.10 + rng.normal(0, 0.35, count)).astype(int) % 64
     lean, reach, tone = rng.normal(0, 0.09, 64), rng.uniform(0.80, 1.0, 64), rng.normal(0, 0.09, 64)
@@ -145,8 +146,8 @@ def _strands(portrait: Portrait, mask: Array, rng: np.random.Generator) -> tuple
     lines_y = root[:, None] + (tip - root)[:, None] * t
     points = portrait.frame.to_picture(np.stack([lines_x, lines_y], -1).reshape(-1, 2))
     light = 0.55 + tone[lock][:, None] + rng.normal(0, 0.13, (count, 1))
-    light = light + 0.20 * np.exp(-(((t - 0.4 - lean[lock][:, None]) / 0.22) ** 2)) - 0.12 * t**3
-    widths = rng.uniform(0.007, 0.017, count) * portrait.unit
+    light = light + 0.20 * np.exp(-(((t - 0.4 - lean[lock][:, None]) / 0.22) ** 2)) - 0.04 * t**3
+    widths = rng.uniform(0.005, 0.013, count) * portrait.unit
     return points.reshape(count, steps, 2), widths, np.clip(light, 0.03, 0.97)
 
 
@@ -169,16 +170,21 @@ def _hairline(portrait: Portrait, mask: Array) -> tuple[Array, Array]:
     if known.sum() < 5:
         raise PhotoRejected("no_hair", "no hairline above the forehead for a fringe")
     line = np.interp(xs, xs[known], line[known])
+    middle = float(np.median(line))
+    line = np.clip(line, middle - 0.22, middle + 0.35)  # a hole in the mask is no hairline
     return xs, curve(np.stack([xs[::4], line[::4]], -1), 25)[:, 1]
 
 
 def _lay(portrait: Portrait, canvas: Canvas, mask: Array, cover: Array, shade: Array, opacity: float) -> None:
     """Put strands on the canvas: shadow first, then hair in tones of the hair there is."""
+    weight = mask**4
+    near = portrait.blur(weight, 0.3)[..., None]
+    around = portrait.blur(np.clip(canvas.image, 0, 1) * weight[..., None], 0.3) / np.maximum(near, 1e-4)
     sure = mask > 0.7
-    tones = np.quantile(canvas.image[sure], [0.06, 0.5, 0.95], axis=0).astype(np.float32)
-    level = np.clip(shade, 0, 1)[..., None]
-    dark = tones[0] + (tones[1] - tones[0]) * np.clip(level * 2, 0, 1)
-    colour = dark + (tones[2] - tones[1]) * np.clip(level * 2 - 1, 0, 1)
+    overall = canvas.image[sure].mean(0) if sure.any() else around.mean((0, 1))
+    trust = smoothstep(near, 0.002, 0.05)
+    local = overall + trust * (around - overall)  # the hair above, or all of it where there is none near
+    colour = local * (0.55 + 0.95 * np.clip(shade, 0, 1))[..., None]
     skin = np.clip(1 - mask, 0, 1)
     canvas.shade(1 - 0.28 * opacity * skin * np.clip(portrait.blur(cover, 0.05) - 0.2 * cover, 0, 1))
     canvas.paint(colour, cover * opacity)

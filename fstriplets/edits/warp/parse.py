@@ -127,7 +127,8 @@ def hair_mask(portrait: Portrait) -> Array:
     found = _grow(small, *seeds)
     if found.sum() < _MIN_HAIR * small.unit**2:
         return empty
-    large = cv2.resize(found.astype(np.float32), (portrait.width, portrait.height))
+    smooth = cv2.GaussianBlur(found.astype(np.float32), (0, 0), 1.0)  # no stairs when enlarged
+    large = cv2.resize(smooth, (portrait.width, portrait.height), interpolation=cv2.INTER_CUBIC)
     mask = _matte(portrait, large)
     keep_off = portrait.polygon(_face_core(portrait), 0.04)
     return np.asarray(mask * (1 - keep_off), np.float32)

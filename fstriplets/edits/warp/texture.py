@@ -62,7 +62,8 @@ def draw_strands(
     for n in range(len(lines)):
         for k in range(pieces):
             taper = widths[n] * factor * (1 - 0.75 * k / pieces)
-            colour = (float(shades[n, k] * 255), 255.0, 0.0)
+            solid = 255.0 if k < pieces - 1 else 150.0  # tips are fine
+            colour = (float(shades[n, k] * solid), solid, 0.0)
             cv2.line(
                 layer, fixed[n, k].tolist(), fixed[n, k + 1].tolist(), colour,
                 max(1, round(float(taper))), cv2.LINE_AA, 4,
