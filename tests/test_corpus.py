@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fstriplets.config import PipelineConfig
-from fstriplets.corpus import Corpus, open_corpus
+from fstriplets.corpus import Corpus, open_corpus, passed_over
 from fstriplets.errors import CorpusError, PhotoRejected
 from fstriplets.records import Photo, content_id
 
@@ -92,6 +92,7 @@ def test_sidecars_are_counted_not_photos(tmp_path: Path) -> None:
         "photos outside the persons' folders": 1,
         "folders without photos": 1,
     }
+    assert "2 .txt files" in passed_over(corpus)
 
 
 def test_symlinks(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from fstriplets.build.job import Description, describe, warm
 from fstriplets.build.plan import Generation, list_buckets, plan_corpus, read_bucket
 from fstriplets.build.report import BuildReport, Progress, Tally
 from fstriplets.config import PipelineConfig
-from fstriplets.corpus import open_corpus
+from fstriplets.corpus import open_corpus, passed_over
 from fstriplets.errors import FstripletsError
 from fstriplets.runtime import Engine, Outcome, Task, find_poison, open_engine
 from fstriplets.shards import Store, read_stats, verify_shard
@@ -81,7 +81,7 @@ def build(
         generations = plan_corpus(store, identities, config)
         tally.total = sum(generations[-1].next_index.values())
         tasks = _open_tasks(store, config, generations, stages, tally, retry_failed, verify)
-        tell(tally.progress("build"))
+        tell(tally.progress("build", passed_over(corpus)))
         quarantined = _run(engine, store, tasks, tally, tell)
     tell(tally.progress("finish"))
     return finish(store, config, generations, tally, quarantined)

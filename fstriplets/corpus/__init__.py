@@ -8,13 +8,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from fstriplets.corpus.base import Corpus, DecodedPhoto
+from fstriplets.corpus.base import Corpus, DecodedPhoto, passed_over
 from fstriplets.corpus.open import CORPORA, open_corpus
 
 if TYPE_CHECKING:
     from fstriplets.corpus.decode import decode_photo
 
-__all__ = ["CORPORA", "Corpus", "DecodedPhoto", "decode_photo", "open_corpus"]
+__all__ = ["CORPORA", "Corpus", "DecodedPhoto", "decode_photo", "open_corpus", "passed_over"]
 
 
 def __getattr__(name: str) -> Any:

@@ -21,7 +21,16 @@ if TYPE_CHECKING:
 
     from fstriplets.config import PipelineConfig
 
-__all__ = ["MAX_PHOTO_BYTES", "Corpus", "DecodedPhoto", "Terms", "read_any", "read_local", "read_url"]
+__all__ = [
+    "MAX_PHOTO_BYTES",
+    "Corpus",
+    "DecodedPhoto",
+    "Terms",
+    "passed_over",
+    "read_any",
+    "read_local",
+    "read_url",
+]
 
 #: A file larger than this is no photo (a video, a disk image) and is not read into memory.
 MAX_PHOTO_BYTES = 512 * 1024 * 1024
@@ -69,6 +78,14 @@ class Corpus(Protocol):
     def read(self, photo: Photo) -> bytes:
         """The photo's file, found by `photo.uri` alone. Raises PhotoRejected(status="failed")."""
         ...
+
+
+def passed_over(corpus: Corpus) -> str:
+    """What the corpus' last scan ignored, as one line; empty if nothing."""
+    counts = corpus.ignored.most_common()
+    text = ", ".join(f"{count:,} {what}" for what, count in counts[:6])
+    more = f" and {len(counts) - 6} other kinds" if len(counts) > 6 else ""
+    return f"passed over in the corpus: {text}{more}" if text else ""
 
 
 @dataclass(frozen=True, slots=True)
