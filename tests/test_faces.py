@@ -541,6 +541,19 @@ def test_opencv_without_libgl_is_one_line(monkeypatch: pytest.MonkeyPatch) -> No
     assert cv.explain_cv2(ImportError("no torch")) is None
 
 
+def test_the_command_line_explains_it_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from fstriplets.cli import app
+
+    def broken(**_: object) -> None:
+        raise ImportError("libGL.so.1: cannot open shared object file")
+
+    monkeypatch.setattr(app.cli, "main", broken)
+    assert app.run([]) == 2
+    assert "opencv-python-headless" in capsys.readouterr().err
+
+
 def test_any_onnx_recogniser_can_be_named_by_path(tmp_path: Any) -> None:
     onnx = pytest.importorskip("onnx", reason="builds a tiny recogniser with the package onnx")
     path = tmp_path / "mine.onnx"

@@ -70,6 +70,11 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # `fstriplets inspect … | head`: nobody listens any more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except ImportError as error:
+        from fstriplets.cv import explain_cv2
+
+        explained = explain_cv2(error)  # OpenCV without libGL: the one import that fails on bare servers
+        return _fail(explained) if explained is not None else _crash(error)
     except Exception as error:
         return _crash(error)
     return code if isinstance(code, int) else 0

@@ -1,8 +1,8 @@
 """`yunet`: YuNet (Wu et al. 2023) through cv2.FaceDetectorYN. The default when its weights are installed.
 
-The network finds faces of about 10 to 300 px, so large photos are shrunk first. A photo in which
-nothing is found is tried again larger (small faces), then smaller with a margin (a face that fills
-the picture).
+The network finds faces of about 10 to 300 px, so large photos are shrunk first: as far as the smallest
+face that `quality.min_face` lets pass is still 16 px. A photo in which nothing is found is tried again
+larger, then smaller with a margin (a face that fills the picture).
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from fstriplets.records import Photo
 
 __all__ = ["YuNetDetector"]
 
-#: Tries, in order, until a face is found: longer side in pixels, and margin as a share of it.
-_PASSES = ((640, 0.0), (1280, 0.0), (320, 0.25))
+_SIDES = (320, 1280)  # px of the longer side: at least, at most
+_FACE = 16  # px at which the network finds faces safely
+_MARGIN = 0.25
 _NMS = 0.3
 _KEEP = 50
 
@@ -40,19 +41,18 @@ class YuNetDetector:
         self.fingerprint = f"yunet-1:{sha256[:12]}"
         # Found below the gate too, so that the row says `low_score` rather than `no_face`.
         self._threshold = min(config.quality.min_score, 0.3)
+        self._min_face = config.quality.min_face
         self._network = cached_model("yunet", sha256, lambda: _load(str(path)))
 
     def detect(self, photo: Photo, pixels: npt.NDArray[np.uint8]) -> list[Detection]:
         """Faces of a photo, the largest first."""
         longest = max(pixels.shape[:2])
-        tried: set[int] = set()
-        for side, margin in _PASSES:
-            # Small photos are enlarged at most twofold: there is nothing more to see in them.
-            side = min(side, 2 * longest) if side > 640 or margin else min(side, longest)
-            if side in tried:
-                continue
-            tried.add(side)
-            found = self._run(pixels, side / longest, round(margin * side))
+        low, high = _SIDES
+        side = int(np.clip(longest * _FACE / self._min_face, low, high))
+        # Small photos are enlarged at most twofold: there is nothing more to see in them.
+        passes = [(min(side, longest), 0.0), (min(2 * side, 2 * longest, high), 0.0), (low, _MARGIN)]
+        for wanted, margin in passes:
+            found = self._run(pixels, wanted / longest, round(margin * wanted))
             if found:
                 return found
         return []

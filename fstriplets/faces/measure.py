@@ -1,10 +1,11 @@
 """Measure the face stage on a folder of photos by person. The figures of docs/faces.md come from here.
 
-    python -m fstriplets.faces.measure FOLDER [--set key=value …] [--sheet faces.png] [--limit N]
+    python -m fstriplets.faces.measure FOLDER [--set key=value …] [--sheet faces.png] [--limit N] [--copies N]
 
 Prints the share of photos with a face and with an accepted one, reject reasons, time a photo and stage,
 percentiles of every measurement, cosines within and between people, and how many planted mislabelled
-photos the identity check catches. Reads photos, writes nothing but the sheet.
+photos the identity check catches; with --copies how steady crops are under copying. Reads photos, writes
+nothing but the sheet.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from fstriplets.config import PipelineConfig, load_config
 from fstriplets.corpus import decode_photo, open_corpus
 from fstriplets.errors import PhotoRejected
 from fstriplets.faces.identity import check_identity
+from fstriplets.faces.pose import LandmarkPose
+from fstriplets.faces.robustness import copies_report
 from fstriplets.faces.stage import FaceStage
 from fstriplets.records import AlignedFace, Face
 
@@ -171,9 +174,20 @@ def _report(found: Survey) -> Iterator[str]:
         values = [v for face in faces if (v := getattr(face, name)) is not None]
         if values:
             yield f"  {name:<13}" + "".join(f"{v:8.2f}" for v in np.percentile(values, _PERCENTILES))
+    yield from _pose_report([face for face in faces if face.yaw is not None])
     outside = [face.attributes.get("outside", 0.0) for face in faces]
     if outside:
         yield "  outside      " + "".join(f"{v:8.2f}" for v in np.percentile(outside, _PERCENTILES))
+
+
+def _pose_report(faces: list[Face]) -> Iterator[str]:
+    """How far pose from landmarks alone is from what the pose estimator said."""
+    if not faces:
+        return
+    blank = np.zeros((1, 1, 3), np.uint8)
+    cheap = np.array([LandmarkPose().estimate(blank, np.array(face.landmarks))[:2] for face in faces])
+    apart = np.abs(cheap - [[face.yaw, face.pitch] for face in faces]).mean(axis=0)
+    yield f"  pose from landmarks alone: {apart[0]:.1f} off in yaw, {apart[1]:.1f} in pitch (mean, degrees)"
 
 
 def _identity_report(people: dict[str, npt.NDArray[np.float32]]) -> Iterator[str]:
@@ -238,8 +252,9 @@ def _sheet(examples: list[AlignedFace], path: Path) -> None:
 @click.argument("folder")
 @click.option("--set", "overrides", multiple=True, help="Pipeline key=value, e.g. detector=lbp.")
 @click.option("--limit", default=0, help="Look at so many people; 0: all.")
+@click.option("--copies", default=0, help="Also copy photos of so many people and compare.")
 @click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Write a contact sheet (PNG).")
-def main(folder: str, overrides: tuple[str, ...], limit: int, sheet: Path | None) -> None:
+def main(folder: str, overrides: tuple[str, ...], limit: int, copies: int, sheet: Path | None) -> None:
     """Measure the face stage on FOLDER."""
     import cv2
 
@@ -250,6 +265,8 @@ def main(folder: str, overrides: tuple[str, ...], limit: int, sheet: Path | None
     people = embeddings_by_person(found)
     if len(people) >= 2:
         click.echo("\n".join([*_identity_report(people), *_planted_report(people)]))
+    if copies:
+        click.echo("\n".join(copies_report(open_corpus(folder, config), config, copies)))
     if sheet is not None and found.examples:
         _sheet(found.examples, sheet)
         click.echo(f"contact sheet: {sheet}")

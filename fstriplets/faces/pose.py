@@ -1,10 +1,10 @@
 """Head pose of a crop in degrees: yaw, pitch, roll, with the signs of records.py.
 
-`fsanet` averages the two FSA-Net heads (Yang et al. 2019); it sees the `ffhq` crop, on which its yaw
-agrees best with that of a fitted face mesh (correlation 0.99). `landmarks` reads yaw and pitch off the
-nose tip's place between eyes and mouth: the tip stands out by about half the eye distance, so it wanders
-with the tangent of the angle. Against FSA-Net it is 2 degrees off in yaw, 4 in pitch, on faces turned up
-to 40 degrees. Angles are those of the head in the crop: roll is near 0, alignment has levelled the eyes.
+`fsanet` averages the two FSA-Net heads (Yang et al. 2019); it sees the whole `ffhq` crop in BGR, where it
+answers to mirroring most exactly. `landmarks` reads yaw and pitch off the nose tip's place between eyes
+and mouth: the tip stands out by about half the eye distance, so it wanders with the tangent of the angle;
+docs/faces.md says how far that is from FSA-Net. Angles are those of the head in the crop: roll is near 0,
+alignment has levelled the eyes.
 """
 
 from __future__ import annotations
