@@ -7,6 +7,7 @@ has them, so that both ways of importing give the same people.
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Callable
@@ -106,14 +107,25 @@ def read_clone(folder: Path, progress: Callable[[int, int], None] | None = None)
         offsets.append((vertices - neutral).astype(np.float16))
         if progress:
             progress(k + 2, total)
-    if max(LANDMARKS68) >= len(neutral):
+    landmarks = _landmarks(root)
+    if max(landmarks) >= len(neutral):
         raise UserError(f"{root / _NEUTRAL} has {len(neutral)} vertices: not the topology of the light model")
     return arrays | {
         "identity": np.stack(offsets[: len(identities)]),
         "expression": np.stack(offsets[len(identities) :]),
         "expression_names": np.array(EXPRESSIONS),
-        "landmarks68": np.array(LANDMARKS68, np.int32),
+        "landmarks68": np.array(landmarks, np.int32),
     }
+
+
+def _landmarks(root: Path) -> tuple[int, ...]:
+    """Vertices of the 68 landmarks: those the clone names, else those of the public light model."""
+    listed = root / "vertex_indices.json"
+    if listed.is_file():
+        found = json.loads(listed.read_text(encoding="utf-8")).get("idx_to_landmark_verts", [])
+        if len(found) == 68:
+            return tuple(int(v) for v in found)
+    return LANDMARKS68
 
 
 def _read_vertices(path: Path) -> np.ndarray:

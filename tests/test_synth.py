@@ -1,0 +1,256 @@
+"""Synthetic faces: the face model's import, drawing, truth, edits, swaps and the corpus."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fstriplets.errors import OutputError, UserError
+
+pytest.importorskip("numba")
+pytest.importorskip("scipy")
+
+from fstriplets.synth import LABELS, SYNTH_EDITS, CorpusPlan, Studio, import_face_model, write_corpus
+from fstriplets.synth.facemodel import load_face_model
+from fstriplets.synth.importer import EXPRESSIONS
+from fstriplets.synth.pose import rotation
+from fstriplets.synth.raster import draw_strands, raster
+from fstriplets.synth.regions import build_regions
+
+SIZE = 96
+
+
+@pytest.fixture(scope="module")
+def studio(request: pytest.FixtureRequest) -> Studio:
+    folder = request.getfixturevalue("shared_data")
+    return Studio(folder / "face_model" / "ict_facekit_light.npz", keep=3)
+
+
+def part(name: str) -> int:
+    return LABELS.index(name)
+
+
+# the face model
+
+
+def _obj(vertices: np.ndarray, with_faces: bool = False) -> str:
+    lines = [f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in vertices]
+    if with_faces:
+        lines += ["vt 0 0", "vt 1 0", "vt 1 1", "vt 0 1", "usemtl M_Face", "f 1/1 2/2 3/3 4/4"]
+        lines += ["usemtl M_BackHead", "f 1/1 3/3 5/2"]
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A clone of ICT-FaceKit with five vertices."""
+    rng = np.random.default_rng(0)
+    root = tmp_path / "clone" / "FaceXModel"
+    root.mkdir(parents=True)
+    neutral = rng.normal(size=(5, 3)).round(3)
+    (root / "generic_neutral_mesh.obj").write_text(_obj(neutral, with_faces=True))
+    for name in [f"identity{k:03d}" for k in range(100)] + list(EXPRESSIONS):
+        (root / f"{name}.obj").write_text(_obj(neutral + rng.normal(size=(5, 3)).round(2)))
+    (root / "vertex_indices.json").write_text(json.dumps({"idx_to_landmark_verts": [0] * 67 + [4]}))
+    return tmp_path / "clone"
+
+
+def test_clone_and_npz_give_the_same_model(clone: Path, tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    first = import_face_model(clone, tmp_path / "a.npz", lambda done, total: seen.append((done, total)))
+    again = import_face_model(first, tmp_path / "b.npz")
+    a, b = load_face_model(first), load_face_model(again)
+    for name in ("neutral", "identity", "expression", "faces", "uv", "uv_faces", "material", "landmarks68"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+    assert a.identity.shape == (100, 5, 3)
+    assert a.expression_names == EXPRESSIONS
+    assert a.faces.tolist() == [[0, 1, 2], [0, 2, 3], [0, 2, 4]]  # the quad became a fan
+    assert [a.materials[m] for m in a.material] == ["M_Face", "M_Face", "M_BackHead"]
+    assert a.landmarks68[-1] == 4
+    assert seen[-1] == (154, 154)
+
+
+def test_incomplete_clone_is_named(clone: Path, tmp_path: Path) -> None:
+    (clone / "FaceXModel" / "jawOpen.obj").unlink()
+    with pytest.raises(UserError, match=r"jawOpen\.obj"):
+        import_face_model(clone, tmp_path / "a.npz")
+    with pytest.raises(UserError, match="FaceXModel"):
+        import_face_model(tmp_path, tmp_path / "a.npz")
+    assert not (tmp_path / "a.npz").exists()
+
+
+def test_missing_model_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FSTRIPLETS_FACE_MODEL", str(tmp_path / "none.npz"))
+    with pytest.raises(UserError, match="synth import-face-model"):
+        Studio()
+
+
+# drawing
+
+
+def test_rotation_signs() -> None:
+    forward, up = np.array([0, 0, 1]), np.array([0, 1, 0])
+    assert (rotation(20, 0, 0) @ forward)[0] > 0.3  # yaw > 0: to the viewer's right
+    assert (rotation(0, 20, 0) @ forward)[1] > 0.3  # pitch > 0: up
+    assert (rotation(0, 0, 20) @ up)[0] > 0.3  # roll > 0: clockwise
+
+
+def test_raster_keeps_the_nearest_and_covers_each_pixel_once() -> None:
+    square = np.array(
+        [[0, 0, 5], [8, 0, 5], [8, 8, 5], [0, 8, 5], [0, 0, 3], [4, 0, 3], [0, 4, 3]], np.float32
+    )
+    faces = np.array([[0, 1, 2], [0, 2, 3], [4, 5, 6]], np.int32)
+    depth, triangle, weights = raster(square, faces, 8, 8)
+    assert (triangle >= 0).all()
+    assert triangle[0, 0] == 2
+    assert depth[0, 0] == 3
+    assert depth[7, 7] == 5
+    np.testing.assert_array_less(weights.sum(-1), 1.0001)
+
+
+def test_strands_hide_behind_what_is_nearer() -> None:
+    line = np.array([[[1.0, 4.5, 10.0], [15.0, 4.5, 10.0]]], np.float32)
+    white, width = np.ones((1, 2, 3), np.float32), np.ones((1, 2), np.float32)
+    depth = np.full((9, 16), 1e9, np.float32)
+    depth[:, 8:] = 2.0
+    image, cover = np.zeros((9, 16, 3), np.float32), np.zeros((9, 16), np.float32)
+    draw_strands(line, white, width, depth, image, cover, 0.0, 2.0)
+    assert cover[4, 2:8].min() > 0.9
+    assert cover[:, 8:].max() == 0
+    assert cover.sum() == pytest.approx(7, abs=0.6)  # ink of one line of one pixel's width
+
+
+# photos and their truth
+
+
+@pytest.mark.real
+def test_same_seed_same_bytes_and_truth_fits(studio: Studio) -> None:
+    scene = studio.scene(11, max_yaw=20)
+    photo = studio.photo(studio.person(3), scene, SIZE)
+    again = Studio.photo(studio, studio.person(3), studio.scene(11, max_yaw=20), SIZE)
+    np.testing.assert_array_equal(photo.pixels, again.pixels)
+    assert photo.pixels.shape == (SIZE, SIZE, 3)
+    assert photo.pixels.dtype == np.uint8
+    truth = photo.truth
+    assert truth.landmarks68.shape == (68, 2)
+    assert truth.landmarks5.shape == (5, 2)
+    assert truth.landmarks5[0, 0] < truth.landmarks5[1, 0]
+    assert truth.labels.shape == truth.depth.shape == (SIZE, SIZE)
+    x0, y0, x1, y1 = truth.box
+    assert 0 < x0 < x1 < SIZE
+    assert 0 < y0 < y1 < SIZE
+    assert np.isinf(truth.depth[0, 0])
+    hollow = np.isinf(truth.depth) & (truth.labels != 0)
+    assert hollow.mean() < 0.005  # only thin strands before the background have no depth of their own
+    for index, name in ((33, "nose"), (8, "neck"), (57, "lips")):
+        x, y = np.round(truth.landmarks68[index]).astype(int)
+        near = truth.labels[y - 2 : y + 4, x - 2 : x + 3]
+        assert part(name) in near, name
+    assert truth.dense[truth.visible].shape[0] > 400
+
+
+@pytest.mark.real
+def test_landmarks_follow_yaw(studio: Studio) -> None:
+    person = studio.person(3)
+    left, right = (studio.photo(person, replace(studio.scene(11), yaw=y), SIZE).truth for y in (-40.0, 40.0))
+    nose = [float(t.landmarks68[30, 0] - t.landmarks68[[36, 45], 0].mean()) for t in (left, right)]
+    assert nose[0] < -3 < 3 < nose[1]
+    assert left.pose[0] == -40.0
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("edit", sorted(SYNTH_EDITS))
+def test_edit_changes_what_it_names_and_leaves_the_rest(studio: Studio, edit: str) -> None:
+    person, scene = studio.person(3), replace(studio.scene(11, max_yaw=10), eyewear=-1)
+    before = studio.photo(person, scene, SIZE)
+    after = studio.edited(person, scene, edit, 1.0, SIZE, seed=1)
+    changed = np.abs(before.pixels.astype(int) - after.pixels).max(-1) > 12
+    assert changed.mean() > 0.004
+    background = (before.truth.labels == 0) & (after.truth.labels == 0)
+    assert changed[background].mean() < 0.02  # the sensor's noise is the same
+    untouched = studio.edited(person, scene, edit, 0.0, SIZE)
+    np.testing.assert_array_equal(untouched.pixels, before.pixels)
+
+
+@pytest.mark.real
+def test_edit_truth(studio: Studio) -> None:
+    person, scene = studio.person(3), replace(studio.scene(11, max_yaw=10), eyewear=-1)
+    plain = studio.photo(person, scene, SIZE).truth
+    older = studio.edited(person, scene, "aging", 0.6, SIZE).truth
+    assert older.attributes["age"] == pytest.approx(plain.attributes["age"] + 27, abs=0.2)
+    dark = studio.edited(person, scene, "sunglasses", 1.0, SIZE).truth
+    assert dark.attributes["sunglasses"] == 1
+    assert (dark.labels == part("glasses")).mean() > 0.01
+    bald = studio.edited(person, scene, "hair_bald", 1.0, SIZE).truth
+    assert (bald.labels == part("hair")).sum() == 0 < (plain.labels == part("hair")).sum()
+    grin = studio.edited(person, scene, "grin", 1.0, SIZE).truth
+    assert grin.attributes["smile"] > plain.attributes["smile"]
+    with pytest.raises(ValueError, match="aging"):
+        studio.edited(person, scene, "younger", 0.5, SIZE)
+    with pytest.raises(ValueError, match="outside"):
+        studio.edited(person, scene, "aging", 1.5, SIZE)
+
+
+@pytest.mark.real
+def test_swap_takes_identity_from_source_and_the_rest_from_target(studio: Studio) -> None:
+    source, target, scene = studio.person(4), studio.person(3), studio.scene(11, max_yaw=10)
+    swapped = studio.swapped(source, target, scene, SIZE)
+    photo = studio.photo(target, scene, SIZE)
+    np.testing.assert_array_equal(swapped.truth.identity, source.shape)
+    np.testing.assert_array_equal(swapped.truth.expression, photo.truth.expression)
+    assert swapped.truth.pose == photo.truth.pose
+    background = (swapped.truth.labels == 0) & (photo.truth.labels == 0)
+    assert np.abs(swapped.pixels.astype(int) - photo.pixels).max(-1)[background].mean() < 3
+    with pytest.raises(ValueError, match="source or target"):
+        studio.swapped(source, target, scene, SIZE, hair="both")
+
+
+@pytest.mark.real
+def test_regions_are_mirrored(studio: Studio) -> None:
+    regions = build_regions(studio.mesh)
+    for mask in (regions.beard, regions.ears, regions.lips):
+        assert np.abs(mask - mask[:, ::-1]).mean() < 0.02
+    assert set(np.unique(regions.label)) <= {part(n) for n in ("skin", "nose", "lips", "neck", "ears")}
+
+
+# the corpus
+
+
+@pytest.mark.real
+def test_corpus_is_deterministic_resumes_and_reads_back(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FSTRIPLETS_FACE_MODEL", str(shared_data / "face_model" / "ict_facekit_light.npz"))
+    plan = CorpusPlan(str(tmp_path / "a"), identities=1, images=2, size=64, truth=True)
+    write_corpus(plan, workers=0)
+    first = tmp_path / "a" / "photos" / "p000000" / "00.jpg"
+    stamp = first.stat().st_mtime_ns
+    table = write_corpus(replace(plan, identities=2), workers=0)  # one more person; the first is kept
+    assert first.stat().st_mtime_ns == stamp
+    other = write_corpus(replace(plan, output=str(tmp_path / "b"), identities=2), workers=0)
+    for path in sorted(table.parent.rglob("*.*")):
+        twin = other.parent / path.relative_to(table.parent)
+        assert path.read_bytes() == twin.read_bytes(), path
+    truth = np.load(tmp_path / "a" / "truth" / "p000001" / "01.npz")
+    assert truth["labels"].shape == (64, 64)
+
+    from fstriplets.config import PipelineConfig
+    from fstriplets.corpus import open_corpus
+
+    corpus = open_corpus(os.fspath(tmp_path / "a"), PipelineConfig(corpus=str(tmp_path / "a"), output="x"))
+    people = dict(corpus.identities())
+    assert sorted(people) == ["p000000", "p000001"]
+    photo = people["p000001"][1]
+    assert photo.consent == "synthetic"
+    assert photo.landmarks is not None
+    assert len(photo.landmarks) == 68
+    assert "age" in photo.attributes
+    assert corpus.read(photo)[:2] == b"\xff\xd8"
+
+    with pytest.raises(OutputError, match="other settings"):
+        write_corpus(replace(plan, size=80), workers=0)
