@@ -533,7 +533,7 @@ def _type_name(kind: object) -> str:
     return str(kind).replace("item: ", "").replace("element: ", "")
 
 
-@pytest.mark.parametrize("name", MANIFESTS)
+@pytest.mark.parametrize("name", [*MANIFESTS, "plan"])
 def test_formats_page_lists_every_column(name):
     assert list(_table(name).items()) == [(f.name, _type_name(f.type)) for f in schema(name)]
 
