@@ -110,10 +110,10 @@ def per_core(work: Path) -> list[Figure]:
 
 
 def free_dataset(work: Path) -> Path:
-    """A dataset of about 4,000 triplets with free edits in at least two shards a core, to be read."""
-    fewer = {"triplets_per_shard": 4000 // (2 * WORKERS)}
+    """A dataset of about 2,000 triplets with free edits in at least two shards a core, to be read."""
+    fewer = {"triplets_per_shard": 2000 // (2 * WORKERS)}
     config = _config(work, WORKERS).model_copy(update=fewer)
-    report = fstriplets.build(config, overwrite=True, limit=PEOPLE // 2)
+    report = fstriplets.build(config, overwrite=True, limit=PEOPLE // 4)
     return Path(report.output)
 
 
