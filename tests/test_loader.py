@@ -390,6 +390,7 @@ def _victim(folder: Path) -> tuple[Path, str]:
         ("result.jpg", None, "has no member .*result"),
         ("json", b"{", "json is no sample record"),
         ("json", b"[]", "json is no sample record"),
+        ("json", b'{"real": "source", "identity_id": "a"}', "no sample record .*source_id"),
     ],
 )
 def test_a_damaged_member_is_named_or_skipped(tmp_path, member, content, words):

@@ -30,8 +30,10 @@ from fstriplets.triplets.kinds import KINDS
 __all__ = ["StoredSample", "read_samples"]
 
 ROLES = ("source", "target", "result")
+#: Type flags of files; links, folders and PAX or GNU annotations are passed over.
 _REGULAR = (b"0", b"\0")
-#: Headers that only annotate the next member (PAX, GNU) or hold no data of interest (folders, links).
+#: What a sample's JSON must tell.
+_NEEDED = ("real", "identity_id", *(f"{role}_id" for role in ROLES))
 _EMPTY = bytes(BLOCK)
 
 
@@ -141,9 +143,11 @@ def _triplet(shard: ShardUrl, key: str, members: dict[str, bytes]) -> StoredSamp
         return DatasetError(f"{shard.url}: sample {key} has no member {key}.{missing[0]}")
     try:
         meta = json.loads(by_role["json"])
-        _ = meta["real"], meta["identity_id"]
+        lacking = [name for name in _NEEDED if not isinstance(meta[name], str)]
     except (ValueError, KeyError, TypeError) as error:
-        return DatasetError(f"{shard.url}: member {key}.json is no sample record ({error})")
+        return DatasetError(f"{shard.url}: member {key}.json is no sample record ({error!r})")
+    if lacking or meta["real"] not in ROLES:
+        return DatasetError(f"{shard.url}: member {key}.json is no sample record ({lacking or meta['real']})")
     return StoredSample(key, meta, *(by_role[role] for role in ROLES))
 
 
