@@ -41,6 +41,10 @@ def bake_skin(person: Person, mesh: Mesh, regions: Regions) -> tuple[np.ndarray,
     wrinkles = draw_wrinkles(mesh, person.seed, person.age)
     face[..., HEIGHT] += wrinkles.height
     albedo = albedo * np.exp(wrinkles.dark[..., None] * np.array([0.85, 1.05, 1.1], np.float32))
+    tint = (regions.lips * person.lipstick)[..., None]
+    albedo = albedo * (1 - tint) + tint * person.lip_colour * (
+        0.5 + 0.5 * albedo / max(float(albedo.mean()), 0.02)
+    )
     face[..., ALBEDO] = _stubble(albedo, person, regions)
     _scalp(face, p, person)
     return face, _back_of_head(person, mesh, face)

@@ -31,9 +31,9 @@ _PROFILE = np.array(
 )
 #: Neckline -> height in front, at the sides and at the back, and how pointed it is in front.
 NECKLINES: dict[str, tuple[float, float, float, float]] = {
-    "crew": (-13.6, -11.5, -10.6, 0.0),
-    "wide": (-15.6, -13.0, -11.2, 0.0),
-    "v": (-17.2, -11.9, -10.8, 1.0),
+    "crew": (-12.5, -10.9, -10.0, 0.0),
+    "wide": (-14.6, -12.4, -10.8, 0.0),
+    "v": (-16.4, -11.2, -10.2, 1.0),
     "roll": (-9.3, -8.0, -7.6, 0.0),
 }
 _AROUND, _DOWN, _HEM = 96, 34, 4

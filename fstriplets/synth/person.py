@@ -51,6 +51,7 @@ class Person:
         iris: [6] linear RGB of the iris and of its inner ring; pupil: share of the iris.
         beard, moustache: density 0..1; beard_length: units.
         chubby: -1..1.5, weight on cheeks, jaw and under the chin, 0 as the shape has it.
+        lipstick: 0..1; lip_colour: [3] linear RGB of it.
         glasses: row of wear.FRAMES, -1 never wears them; glasses_seed: their colour and fit.
         skin_seed: the identity seed the skin was drawn from.
     """
@@ -73,6 +74,8 @@ class Person:
     moustache: float
     beard_length: float
     chubby: float
+    lipstick: float
+    lip_colour: np.ndarray
     glasses: int
     glasses_seed: int
     skin_seed: int
@@ -122,6 +125,10 @@ def make_person(seed: int) -> Person:
         moustache=float(rng.uniform(0.3, 1.0)) if bearded else 0.0,
         beard_length=float(rng.choice([0.12, 0.25, 0.6, 1.3], p=[0.4, 0.3, 0.2, 0.1])),
         chubby=float(rng.normal(0, 0.35)),
+        lipstick=0.0 if masculine else float(max(0.0, rng.normal(0.1, 0.3))),
+        lip_colour=(
+            np.array([0.32, 0.06, 0.075]) * np.exp(rng.normal(0, 0.25, 3)) * (0.5 + 1.2 * tone)
+        ).astype(np.float32),
         glasses=int(rng.integers(0, 4)) if rng.random() < 0.25 else -1,
         glasses_seed=seed,
         skin_seed=seed,

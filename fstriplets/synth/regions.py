@@ -141,7 +141,7 @@ def _facial_hair(
     """Beard (cheek line, jaw, chin, under the chin) and moustache."""
     free = np.clip(1 - cv2.dilate(lips, np.ones((5, 5))), 0, 1)
     cheek_line = np.interp(x, [0, 1.6, 2.6, 4.5, 6.2, 7.4], [-4.6, -4.9, -4.4, -3.4, -1.6, 2.0])
-    beard = _ramp(cheek_line - y, 0.9) * _ramp(y + 10.2 - 0.10 * x * x * 0.5, 1.2) * _ramp(7.3 - x, 0.4)
+    beard = _ramp(cheek_line - y, 0.9) * _ramp(y + 8.9 - 0.05 * x * x, 1.6) * _ramp(7.3 - x, 0.4)
     beard = beard * _ramp(z - 0.8, 0.8)
     soul = np.exp(-((x / 0.9) ** 2)) * _ramp(-4.4 - y, 0.3) * (z > 5)
     upper = -1.55 - 0.10 * x * x

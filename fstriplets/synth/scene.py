@@ -126,7 +126,7 @@ def random_light(rng: np.random.Generator) -> Lighting:
         ]
     )
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    strength = rng.uniform(0.45, 0.95)
+    strength = rng.uniform(0.35, 1.15)
     ambient = rng.uniform(0.20, 0.42) * (1.25 - 0.5 * strength)
     colours = np.stack([key * strength, fill * rng.uniform(0.10, 0.42), day * rng.uniform(0.05, 0.5)])
     sky = np.zeros((9, 3))
@@ -136,6 +136,10 @@ def random_light(rng: np.random.Generator) -> Lighting:
     sky[2] = tone * rng.uniform(0.0, 0.35)
     sky[3] = tone * rng.normal(0, 0.25)
     sky[8] = tone * rng.normal(0, 0.06)
+    # the camera meters the light, though not all of it
+    metered = float((colours[0] + 0.6 * colours[1]).mean() * 0.6 + tone.mean())
+    gain = (0.78 / metered) ** 0.55
+    colours, sky = colours * gain, sky * gain
     return Lighting(
         directions.astype(np.float32),
         colours.astype(np.float32),
