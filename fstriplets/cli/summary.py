@@ -60,6 +60,10 @@ def _built(report: BuildReport) -> list[str]:
         lines.append(
             f"  quarantined {len(report.quarantined)} photos that killed a worker: see manifests/photos"
         )
+    if report.frozen:
+        lines.append(
+            f"  left out    {report.frozen:,} new photos of people whose shards exist (reason identity_frozen)"
+        )
     return [*lines, *_rejects(report.rejects)]
 
 

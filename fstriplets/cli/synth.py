@@ -32,11 +32,20 @@ def synth() -> None:
 @synth.command()
 @click.option("--identities", type=click.IntRange(min=1), required=True, metavar="N", help="People to draw.")
 @click.option("--images", type=click.IntRange(1, 1000), required=True, metavar="M", help="Photos of each.")
-@click.option("--output", "-o", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder to write.")
 @click.option(
-    "--size", type=click.IntRange(64, 1024), default=256, show_default=True, metavar="PX", help="Side of the square photos."
+    "--output", "-o", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder to write."
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, other people.")
+@click.option(
+    "--size",
+    type=click.IntRange(64, 1024),
+    default=256,
+    show_default=True,
+    metavar="PX",
+    help="Side of the square photos.",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, other people."
+)
 @click.option(
     "--max-yaw",
     type=click.FloatRange(0, 60),
@@ -45,7 +54,9 @@ def synth() -> None:
     metavar="DEGREES",
     help="How far heads turn; most turn less than half as far.",
 )
-@click.option("--truth", is_flag=True, help="Also write landmarks, part labels, depth, … as one .npz a photo.")
+@click.option(
+    "--truth", is_flag=True, help="Also write landmarks, part labels, depth, … as one .npz a photo."
+)
 @click.option(
     "--workers",
     type=click.IntRange(min=0),
@@ -80,13 +91,20 @@ def faces(
     with _progress("people", not quiet) as report:
         table = write_corpus(plan, workers, scheduler, report)
     seconds = time.monotonic() - started
-    click.echo(f"{identities:,} people, {identities * images:,} photos of {size} px in {seconds:.0f} s: {table}")
+    click.echo(
+        f"{identities:,} people, {identities * images:,} photos of {size} px in {seconds:.0f} s: {table}"
+    )
     click.echo(f"next: fstriplets build photos --corpus {output} --output DIR")
 
 
 @synth.command("import-face-model")
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
-@click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Where to keep it.  [default: the user's data folder]")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Where to keep it.  [default: the user's data folder]",
+)
 def import_face_model(path: Path, output: Path | None) -> None:
     """Import the face model from PATH: a clone of ICT-FaceKit, or an .npz made from one.
 
@@ -109,9 +127,22 @@ def _progress(what: str, show: bool) -> Iterator[Callable[[int, int], None] | No
         yield None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn(what), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn(what),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
