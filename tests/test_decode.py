@@ -8,6 +8,7 @@ import zlib
 from contextlib import suppress
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from corpus_photos import encode, picture
@@ -96,8 +97,6 @@ def test_cmyk_jpeg_keeps_its_colours() -> None:
 
 
 def test_sixteen_bits_are_scaled_not_clipped() -> None:
-    import cv2
-
     pixels = picture()
     deep = pixels.astype(np.uint16) * 257
     for suffix in (".png", ".tiff"):
@@ -107,6 +106,15 @@ def test_sixteen_bits_are_scaled_not_clipped() -> None:
     alpha = np.full((*deep.shape[:2], 1), 65535 // 2, np.uint16)
     data = cv2.imencode(".png", np.concatenate([deep[..., ::-1], alpha], -1))[1].tobytes()
     close(data, (pixels / 2 + 127.5).astype(np.uint8), 1.5)
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF"])
+def test_sixteen_bits_are_turned_upright(format: str) -> None:
+    grey = picture()[..., 0]
+    exif = Image.Exif()
+    exif[274] = 6
+    lying = Image.fromarray(np.ascontiguousarray(np.rot90(grey)).astype(np.uint16) * 257)
+    close(encode(lying, format, exif=exif), np.repeat(grey[..., None], 3, -1), 0.01)
 
 
 def test_transparency_is_laid_on_white() -> None:
@@ -208,7 +216,10 @@ def test_bombs_are_turned_down_by_their_header() -> None:
     gif[6:10] = b"\xff\xff\xff\xff"
     bmp = bytearray(encode(picture(), "BMP"))
     bmp[18:26] = struct.pack("<II", 60000, 60000)
-    for data in (_bomb(20_000), bytes(webp), jpeg, bytes(gif), bytes(bmp)):
+    deep = cv2.imencode(".tiff", np.zeros((48, 64, 3), np.uint16))[1].tobytes()
+    deep = deep.replace(struct.pack("<HHII", 256, 3, 1, 64), struct.pack("<HHII", 256, 4, 1, 64000))
+    deep = deep.replace(struct.pack("<HHII", 257, 3, 1, 48), struct.pack("<HHII", 257, 4, 1, 48000))
+    for data in (_bomb(20_000), bytes(webp), jpeg, bytes(gif), bytes(bmp), deep):
         tracemalloc.start()
         assert reason(data, 100_000_000) == "huge"
         assert tracemalloc.get_traced_memory()[1] < 4_000_000

@@ -59,7 +59,7 @@ def decode_photo(data: bytes, max_pixels: int) -> DecodedPhoto:
     if header.format == "jpeg":
         pixels = _decode_jpeg(data, header)
     elif header.bits == 16 and header.format in ("png", "tiff"):
-        pixels = _decode_deep(data)
+        pixels = _turn_upright(_decode_deep(data), header.orientation)
     else:
         pixels = _decode_pillow(data, header, max_pixels)
     return DecodedPhoto(np.ascontiguousarray(pixels), header.format)
@@ -116,7 +116,10 @@ def _turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _decode_deep(data: bytes) -> np.ndarray:
-    """16-bit PNG or TIFF, which Pillow clips or refuses: scaled to 8 bits, transparency on white."""
+    """16-bit PNG or TIFF, which Pillow clips or refuses, to 8 bits; transparency on white.
+
+    OpenCV turns TIFF upright, PNG not.
+    """
     try:
         deep: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:

@@ -29,7 +29,7 @@ class Header:
         pillow: Pillow's name of the format.
         width, height: pixels, 0 if the kind's header is left to Pillow.
         components: colours of a JPEG: 1 grey, 3 YCbCr or RGB, 4 CMYK.
-        orientation: EXIF code 1..8 of a JPEG.
+        orientation: EXIF code 1..8 of a JPEG or PNG.
         profile: ICC profile of a JPEG.
         start: offset of the compressed data, where a completeness check begins.
     """
@@ -75,7 +75,7 @@ def read_header(data: bytes) -> Header:
     if data[:2] == b"BM":
         return Header("bmp", "BMP")
     if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return Header("tiff", "TIFF", bits=_tiff_tag(data, 258) or 8)
+        return Header("tiff", "TIFF", _tiff_tag(data, 256), _tiff_tag(data, 257), _tiff_tag(data, 258) or 8)
     if data[:12] == b"\0\0\0\x0cjP  \r\n\x87\n" or data[:4] == b"\xff\x4f\xff\x51":
         return Header("jp2", "JPEG2000")
     if data[4:8] == b"ftyp":
@@ -133,8 +133,7 @@ def _read_segment(header: Header, marker: int, body: bytes) -> None:
             kind = f"{header.components} components of {header.bits} bits"
             raise PhotoRejected("unsupported", f"a JPEG of {kind} is no photo")
     elif marker == 0xE1 and body.startswith(b"Exif\0\0"):
-        orientation = _tiff_tag(body[6:], 274)
-        header.orientation = orientation if 1 <= orientation <= 8 else 1
+        header.orientation = _orientation(body[6:])
     elif marker == 0xE2 and body.startswith(b"ICC_PROFILE\0"):
         header.profile += body[14:]
 
@@ -157,10 +156,11 @@ def _read_png(data: bytes) -> Header:
     width, height, bits = struct.unpack_from(">IIB", data, 16)
     if not width or not height:
         raise PhotoRejected("corrupt", "the PNG header declares no size")
-    head = data[:65536]
-    idat = head.find(b"IDAT")
-    animated = b"acTL" in head[: idat if idat >= 0 else len(head)]
-    return Header("png", "PNG", width, height, bits=bits, animated=animated)
+    idat = data.find(b"IDAT")
+    head = data[: idat if idat >= 0 else 65536]
+    exif = head.find(b"eXIf")
+    orientation = _orientation(head[exif + 4 :]) if exif >= 0 else 1
+    return Header("png", "PNG", width, height, bits, animated=b"acTL" in head, orientation=orientation)
 
 
 def _check_png_chunks(data: bytes) -> None:
@@ -220,18 +220,26 @@ def _check_webp_chunks(data: bytes) -> None:
         at += 8 + length + (length & 1)
 
 
+def _orientation(tiff: bytes) -> int:
+    code = _tiff_tag(tiff, 274)
+    return code if 1 <= code <= 8 else 1
+
+
 def _tiff_tag(data: bytes, wanted: int) -> int:
-    """A short tag of a TIFF's first directory (the first value, if there are several); 0 without it."""
+    """An integer tag of a TIFF's first directory (the first value, if there are several); 0 without it."""
     order = "<" if data[:2] == b"II" else ">"
     try:
-        at = struct.unpack_from(order + "I", data, 4)[0]
+        magic, at = struct.unpack_from(order + "HI", data, 2)
+        if magic != 42:  # BigTIFF, or no TIFF at all
+            return 0
         for entry in range(struct.unpack_from(order + "H", data, at)[0]):
-            tag, kind, count, value = struct.unpack_from(order + "HHIH", data, at + 2 + 12 * entry)
-            if tag == wanted and kind == 3:
-                if count > 2:
-                    offset = struct.unpack_from(order + "I", data, at + 10 + 12 * entry)[0]
-                    value = struct.unpack_from(order + "H", data, offset)[0]
-                return int(value)
+            place = at + 2 + 12 * entry
+            tag, kind, count = struct.unpack_from(order + "HHI", data, place)
+            if tag == wanted and kind in (3, 4):
+                code, size = (order + "H", 2) if kind == 3 else (order + "I", 4)
+                inline = count * size <= 4
+                where = place + 8 if inline else struct.unpack_from(order + "I", data, place + 8)[0]
+                return int(struct.unpack_from(code, data, where)[0])
     except struct.error:
         pass
     return 0
