@@ -42,9 +42,11 @@ $(BIN)/python:
 
 # The stamps make an install happen once, and again only when pyproject.toml changed.
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
-	$(INSTALL) --editable .
+	@echo "installing into $(VENV): some minutes the first time"
+	@$(INSTALL) --editable .
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
-	$(INSTALL) --editable '.[dev]'
+	@echo "installing into $(VENV): some minutes the first time"
+	@$(INSTALL) --editable '.[dev]'
 	@touch $(VENV)/.installed $@
