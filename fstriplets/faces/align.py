@@ -93,7 +93,7 @@ def warp(photo: Pixels, matrix: npt.ArrayLike, size: int) -> Pixels:
     crop: Pixels = cv2.warpAffine(
         region, m, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
     )
-    return _soften(crop, m, region.shape[1], region.shape[0]) if outside > 0 else crop
+    return _soften(crop, matrix, width, height) if outside > 0 else crop
 
 
 def _region(photo: Pixels, matrix: Affine, size: int) -> tuple[Pixels, Affine]:
@@ -126,14 +126,19 @@ def _shrink(region: Pixels, matrix: Affine) -> tuple[Pixels, Affine]:
     return small, moved
 
 
-def _soften(crop: Pixels, matrix: Affine, width: int, height: int) -> Pixels:
+def _soften(crop: Pixels, matrix: npt.ArrayLike, width: int, height: int) -> Pixels:
     """Blur the mirrored part, more with the distance from the photo's edge."""
     size = crop.shape[0]
-    inside = cv2.warpAffine(
-        np.full((height, width), 255, np.uint8), matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=0
-    )
-    distance = cv2.distanceTransform((inside < 255).astype(np.uint8), cv2.DIST_L2, 3)
-    blurred = cv2.GaussianBlur(crop, (0, 0), max(size * 0.02, 0.5), borderType=cv2.BORDER_REFLECT_101)
-    weight = np.clip(distance / (size * 0.03), 0, 1)[..., None]
-    mixed = crop * (1 - weight) + blurred * weight
-    return np.asarray(np.rint(mixed), np.uint8)
+    corners = [[-0.5, -0.5], [width - 0.5, -0.5], [width - 0.5, height - 0.5], [-0.5, height - 0.5]]
+    edge = transform_points(corners, matrix)
+    beyond = np.full((size, size), 255, np.uint8)
+    # Sixteenths of a pixel; far corners are clipped, OpenCV draws with 32 bits.
+    polygon = np.clip(np.rint(edge * 16), -(2**26), 2**26).astype(np.int32)
+    cv2.fillConvexPoly(beyond, polygon, 0, cv2.LINE_8, 4)
+    distance = cv2.distanceTransform(beyond, cv2.DIST_L2, 3)
+    soft = np.minimum(distance * np.float32(1 / (0.03 * size)), np.float32(1))
+    small = cv2.resize(crop, (size // 4, size // 4), interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(small, (0, 0), max(size * 0.005, 0.5), borderType=cv2.BORDER_REFLECT_101)
+    blurred = cv2.resize(small, (size, size), interpolation=cv2.INTER_LINEAR)
+    mixed: Pixels = cv2.blendLinear(crop, blurred, 1 - soft, soft)
+    return mixed
