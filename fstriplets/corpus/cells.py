@@ -13,8 +13,12 @@ from fstriplets.errors import CorpusError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Columns", "consent_of", "parse_attributes", "parse_box", "parse_landmarks"]
+__all__ = ["KNOWN_COLUMNS", "Columns", "consent_of", "parse_attributes", "parse_box", "parse_landmarks"]
 
+#: Columns with a meaning; any other numeric one is an attribute.
+KNOWN_COLUMNS = (
+    "path", "identity_id", "licence", "license", "consent", "box", "landmarks", "attributes",
+)  # fmt: skip
 _BOX = ("x0", "y0", "x1", "y1")
 #: Cells that say there is no consent, which is more than saying nothing.
 _NO_CONSENT = frozenset(
@@ -54,18 +58,8 @@ class Columns:
             raise CorpusError(f"{path} has the columns {', '.join(box)}: a box needs all of x0, y0, x1, y1")
         for name in ("path", "identity_id"):
             table = table.set_column(names.index(name), name, self._text(table[name], name))
-        keep = [
-            "path",
-            "identity_id",
-            "licence",
-            "license",
-            "consent",
-            "box",
-            "landmarks",
-            "attributes",
-            *box,
-        ]
-        self._numeric = [n for n in names if n not in keep and (_is_number(table.schema.field(n).type))]
+        keep = {*KNOWN_COLUMNS, *box}
+        self._numeric = [n for n in names if n not in keep and _is_attribute(table.schema.field(n))]
         table = table.select([n for n in names if n in keep or n in self._numeric])
         order = pc.sort_indices(table, [("identity_id", "ascending"), ("path", "ascending")])
         self._order = order
@@ -199,7 +193,11 @@ def _numbers(value: Any) -> list[float]:
     return flat
 
 
-def _is_number(kind: pa.DataType) -> bool:
+def _is_attribute(field: pa.Field) -> bool:
+    """A numeric column, but for the row numbers that pandas leaves behind."""
     import pyarrow as pa
 
+    if not field.name or field.name.startswith(("__", "Unnamed:")):
+        return False
+    kind = field.type
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))

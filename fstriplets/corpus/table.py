@@ -13,10 +13,10 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from fstriplets.corpus.base import Terms, read_any
-from fstriplets.corpus.cells import Columns
+from fstriplets.corpus.cells import KNOWN_COLUMNS, Columns
 from fstriplets.errors import CorpusError
 from fstriplets.records import Photo
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["TableCorpus"]
 
 _BATCH = 20_000
-_TEXT = ("path", "identity_id", "licence", "license", "consent", "box", "landmarks", "attributes")
 
 
 class TableCorpus:
@@ -99,22 +98,46 @@ def _read_table(path: str) -> pa.Table:
     """All columns, csv text left as text where it must not be guessed (ids such as 007)."""
     import fsspec
     import pyarrow as pa
-    from pyarrow import csv, parquet
+    from pyarrow import csv
 
     lower = path.lower()
     try:
         with fsspec.open(path, "rb") as file:
             if lower.endswith((".parquet", ".pq")):
-                return parquet.read_table(file)
+                return _read_parquet(file)
             header = file.readline().decode("utf-8-sig")
             delimiter = max("\t;,", key=lambda sign: header.count(sign))
             file.seek(0)
             return csv.read_csv(
                 file,
                 parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-                convert_options=csv.ConvertOptions(column_types={name: pa.string() for name in _TEXT}),
+                convert_options=csv.ConvertOptions(
+                    column_types={name: pa.string() for name in KNOWN_COLUMNS}
+                ),
             )
     except (pa.ArrowException, UnicodeDecodeError) as error:
         raise CorpusError(f"{path} is no readable table: {error}") from error
     except OSError as error:
         raise CorpusError(f"cannot read the table {path}: {error.strerror or error}") from error
+
+
+def _read_parquet(file: IO[bytes]) -> pa.Table:
+    """Without the lists and blobs (embeddings, pictures) of columns we have no use for."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    source = parquet.ParquetFile(file)
+    wanted = [
+        field.name
+        for field in source.schema_arrow
+        if field.name in KNOWN_COLUMNS or not (pa.types.is_nested(field.type) or _is_blob(field.type))
+    ]
+    return source.read(columns=wanted)
+
+
+def _is_blob(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return bool(
+        pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
+    )
