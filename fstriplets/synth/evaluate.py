@@ -1,7 +1,7 @@
 """How real synthetic people are: `python -m fstriplets.synth.evaluate [--real FOLDER …] [--people N]`.
 
-Draws people, runs the real face stage over them as `fstriplets build` would (detector, 468-point landmarks,
-pose network, recogniser) and over folders of real photos, and prints tables:
+Draws people, runs the real face stage over them as `fstriplets build` would (detector, 468-point
+landmarks, pose network, recogniser) and over folders of real photos, and prints tables:
 
 - pictures: colour, contrast, sharpness and edges of aligned crops, synthetic beside real;
 - identities: cosines within and between people, synthetic beside real;
@@ -9,7 +9,8 @@ pose network, recogniser) and over folders of real photos, and prints tables:
   recogniser and in the skin itself;
 - truth: share of photos the detector finds, landmark error against the truth, pose error against the truth.
 
-Needs the weights yunet, mediapipe_face_mesh, fsanet_1x1, fsanet_var and mobilefacenet_foamliu installed.
+Needs the weights yunet, mediapipe_face_mesh, fsanet_1x1, fsanet_var and mobilefacenet_foamliu
+installed.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ _STAGE = {
     "embedder": "mobilefacenet_foamliu",
     "image_size": _CROP,
 }
-#: Landmarks compared with the truth: MediaPipe has no jaw line of its own, its outline slides along the cheek.
+#: Landmarks compared with the truth: MediaPipe has no jaw line of its own.
 _INNER = np.arange(17, 68)
 
 
@@ -192,7 +193,7 @@ def identity_table(surveys: Sequence[Survey]) -> Iterator[str]:
 
 
 def privacy_table(synthetic: Survey, real: Survey) -> Iterator[str]:
-    """Nearest real person of each synthetic person, against the nearest other real person of each real one."""
+    """Nearest real person of each synthetic person, and of each real person the nearest other one."""
     yield f"privacy: nearest person of {real.name:10}    real people   synthetic people"
     near_real, near_made = (
         _nearest(real.first_embeddings()),
@@ -211,7 +212,8 @@ def truth_table(survey: Survey) -> Iterator[str]:
     bias = np.mean(survey.landmark_bias, axis=0)
     steady = [float(np.linalg.norm(b - bias, axis=1).mean()) for b in survey.landmark_bias]
     yield f"landmarks: mean error {100 * np.mean(survey.landmark_error):.2f} % of the interocular distance"
-    yield f"           of it constant (mark-ups differ) {100 * np.linalg.norm(bias, axis=1).mean():.2f} %, without it {100 * np.mean(steady):.2f} %"
+    constant = float(np.linalg.norm(bias, axis=1).mean())
+    yield f"           constant part (mark-ups differ) {100 * constant:.2f} %, rest {100 * np.mean(steady):.2f} %"
     errors = np.stack(survey.pose_error)
     yield "pose: mean absolute error, degrees  " + "  ".join(
         f"{n} {e:.1f} (bias {b:+.1f})"

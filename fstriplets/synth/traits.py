@@ -27,6 +27,8 @@ TRAITS = (
     "eye_depth",
     "lid_open",
     "lid_squint",
+    "lid_fold",
+    "eye_bag",
     "brow_height",
     "brow_tilt",
     "brow_ridge",
@@ -106,6 +108,8 @@ def _eyes(f: _Face) -> dict[str, np.ndarray]:
         "eye_depth": f.move(w, z=0.25),
         "lid_open": -0.13 * f.action("eyeBlink"),
         "lid_squint": 0.22 * f.action("eyeSquint"),
+        "lid_fold": f.move(f.window(3.3, 4.75, 2.2, 0.65), y=-0.13, z=0.17),
+        "eye_bag": f.move(f.window(3.1, 2.1, 1.7, 0.6), z=0.13),
     }
 
 

@@ -1,4 +1,5 @@
-"""Skin of synthetic people: statistics learned from photos (`learn_skin`) and people drawn from them (`sample_skin`).
+"""Skin of synthetic people: statistics learned from photos (`learn_skin`) and people drawn from them
+(`sample_skin`).
 
     photos → landmarks → fit → unwrap → delight → aggregate → skin.npz → sample
 

@@ -1,11 +1,13 @@
 """From people's skin to statistics that name nobody.
 
-What keeps people out of the file: only means, components, spreads, correlations and pooled histograms are kept; a
-component is kept only while at least `MINIMUM_PEOPLE` people carry it (participation ratio of its squared weights),
-so that no one's beard or mole becomes a component of its own; correlations are shrunk; the detail becomes noise.
+What keeps people out of the file: only means, components, spreads, correlations and pooled histograms
+are kept; a component is kept only while at least `MINIMUM_PEOPLE` people carry it (participation ratio
+of its squared weights), so that no one's beard or mole becomes a component of its own; correlations are
+shrunk; the detail becomes noise.
 
-Left and right are one: every map is split into its symmetric and antisymmetric half. The symmetric half fills what is
-hidden on one side from the other; of the antisymmetric half only mid frequencies are people, the rest is the light.
+Left and right are one: every map is split into its symmetric and antisymmetric half. The symmetric half
+fills what is hidden on one side from the other; of the antisymmetric half only mid frequencies are
+people, the rest is the light.
 """
 
 from __future__ import annotations
@@ -122,7 +124,7 @@ def _mirror_fill(skin: Reflectance) -> tuple[FloatArray, FloatArray]:
 
 
 def _complete_mean(ratios: Sequence[FloatArray], known: Sequence[FloatArray], atlas: Atlas) -> FloatArray:
-    """Mean ratio over the whole layout: what nobody shows (neck, ears, scalp) fades from the face's rim to plain skin."""
+    """Mean ratio of the whole layout: what nobody shows fades from the face's rim to plain skin."""
     total = np.sum(known, 0)
     mean = sum(r * k[..., None] for r, k in zip(ratios, known, strict=True)) / (total[..., None] + 1e-3)
     support = np.clip(total / 10, 0, 1) * atlas.inside
@@ -132,7 +134,7 @@ def _complete_mean(ratios: Sequence[FloatArray], known: Sequence[FloatArray], at
 
 
 def _deviation(ratio: FloatArray, mean: FloatArray, known: FloatArray) -> FloatArray:
-    """Person minus mean at half size, [HALF, HALF, 3]: unknown texels take the smooth surroundings, fading to 0."""
+    """Person minus mean at half size, [HALF, HALF, 3]; unknown texels fade to 0 smoothly."""
     small = _half(ratio - mean)
     weight = _half(known)
     filled = _pull_push(small, weight**2)
@@ -141,7 +143,7 @@ def _deviation(ratio: FloatArray, mean: FloatArray, known: FloatArray) -> FloatA
 
 
 def _odd_part(skin: Reflectance) -> FloatArray:
-    """Antisymmetric half at half size without low frequencies (they are the light), [HALF, HALF, 3]."""
+    """Antisymmetric half at half size, [HALF, HALF, 3]; its low frequencies are light, not skin."""
     both = np.minimum(skin.trust, skin.trust[:, ::-1])[..., None]
     odd = _half((skin.ratio - skin.ratio[:, ::-1]) / 2 * both)
     return np.asarray(np.clip(blur(odd, 1.0) - blur(odd, 10), -0.25, 0.25), np.float32)
@@ -195,7 +197,7 @@ def _tint(bases: FloatArray, tone: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def _brow_colour(skin: Reflectance, atlas: Atlas) -> FloatArray:
-    """Log of linear brow hair colour over linear skin colour, [3]: the darkest eighth of the brow's texels."""
+    """Log of linear brow hair colour over skin colour, [3]: the darkest eighth of the brow's texels."""
     x, y = np.abs(atlas.position[..., 0]), atlas.position[..., 1]
     brow = atlas.inside & (x > 1.4) & (x < 5.2) & (y > 5.0) & (y < 7.0)
     texels = np.clip(blur(skin.ratio, 1.0)[brow], 0.02, 2)
@@ -220,7 +222,7 @@ def _correlations(table: FloatArray) -> FloatArray:
 
 
 def _smile_map(people: Sequence[Studied], regions: Regions, atlas: Atlas) -> FloatArray:
-    """Mean log darkening of a smile at half size, left half: folds that the geometry of the model does not have."""
+    """Mean log darkening of a smile at half size, left half: folds that the geometry does not have."""
     total, weight = np.zeros((SIZE, SIZE), np.float32), np.full((SIZE, SIZE), 4.0, np.float32)
     for person in people:
         if person.smiling is None:
@@ -238,7 +240,7 @@ def _smile_map(people: Sequence[Studied], regions: Regions, atlas: Atlas) -> Flo
 
 def _pull_push(image: FloatArray, weight: FloatArray) -> FloatArray:
     """Fill texels of weight 0 from a pyramid of weighted averages (Gortler et al. 1996)."""
-    levels = [(image * weight[..., None], weight)]
+    levels: list[tuple[FloatArray, FloatArray]] = [(image * weight[..., None], weight)]
     while min(levels[-1][1].shape) > 1:
         levels.append((_half(levels[-1][0]), _half(levels[-1][1])))
     filled = levels[-1][0].reshape(1, 1, -1) / (levels[-1][1].reshape(1, 1, 1) + 1e-6)

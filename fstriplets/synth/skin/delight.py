@@ -1,8 +1,9 @@
 """Take the light out of unwrapped photos and find out which texels can be trusted.
 
-All photos of the studio share one light, so one second-order spherical harmonic shading (Ramamoorthi & Hanrahan 2001)
-explains them all; it is found by robust regression over skin texels of all people, divided out, and highlights are
-compressed. What is left is each person's colour relative to their own skin: the *ratio*, about 1 on the cheeks.
+All photos of the studio share one light, so one second-order spherical harmonic shading (Ramamoorthi &
+Hanrahan 2001) explains them all; it is found by robust regression over skin texels of all people,
+divided out, and highlights are compressed. What is left is each person's colour relative to their own
+skin: the *ratio*, about 1 on the cheeks.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy.typing as npt
 
 from fstriplets.synth.skin.unwrap import Atlas, Unwrapped
 
-__all__ = ["GAMMA", "Regions", "Reflectance", "blur", "reflectance", "studio_light", "trust"]
+__all__ = ["GAMMA", "Reflectance", "Regions", "blur", "reflectance", "studio_light", "trust"]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 

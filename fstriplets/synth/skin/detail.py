@@ -1,10 +1,10 @@
 """Pores, freckles and mottling as noise with the statistics of people's skin, and nobody's own.
 
-A Laplacian pyramid (Burt & Adelson 1983) splits the detail into octaves. Each octave of each person is normalised by
-the local deviation of that person; what is kept is pooled over all people: a coarse map of the deviation, two colour
-directions and the marginal distribution of the normalised coefficients (it is skewed: dark spots are rarer and
-stronger than light ones). New detail is white noise that is given those statistics, octave by octave (after Heeger &
-Bergen 1995, with local variance).
+A Laplacian pyramid (Burt & Adelson 1983) splits the detail into octaves. Each octave of each person is
+normalised by the local deviation of that person; what is kept is pooled over all people: a coarse map
+of the deviation, two colour directions and the marginal distribution of the normalised coefficients (it
+is skewed: dark spots are rarer and stronger than light ones). New detail is white noise that is given
+those statistics, octave by octave (after Heeger & Bergen 1995, with local variance).
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def _directions(bands: Sequence[FloatArray], masks: Sequence[FloatArray]) -> Flo
 def _pool(parts: Sequence[FloatArray], masks: Sequence[FloatArray]) -> tuple[FloatArray, FloatArray]:
     """Typical local deviation, [64, 32] symmetric half, and quantiles of normalised coefficients.
 
-    The median over people, not the mean: one beard or one badly aligned brow must not roughen everybody's skin.
+    The median over people, not the mean: one beard must not roughen everybody's skin.
     """
     maps, pooled = [], []
     for part, mask in zip(parts, masks, strict=True):

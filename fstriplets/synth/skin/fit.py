@@ -1,9 +1,10 @@
 """Fit the 3D face model to the landmarks of one person's photos.
 
-The identity is shared by all photos of the person; each photo has its own pose and expression. Expressions are tied
-left to right, kept in [0, 1] and pulled to zero, and those that imitate identity (pucker, funnel, jaw forward) are
-left out: with them the fit explains a person's mouth by an expression. Robust least squares: a landmark that stays
-far from the model loses its weight in a second round.
+The identity is shared by all photos of the person; each photo has its own pose and expression.
+Expressions are tied left to right, kept in [0, 1] and pulled to zero, and those that imitate identity
+(pucker, funnel, jaw forward) are left out: with them the fit explains a person's mouth by an
+expression. Robust least squares: a landmark that stays far from the model loses its weight in a second
+round.
 """
 
 from __future__ import annotations
@@ -149,7 +150,7 @@ class _Problem:
         for marks in self.landmarks:
             eyes = np.linalg.norm(self.neutral[36] - self.neutral[45])
             scale = np.linalg.norm(marks[36] - marks[45]) / eyes
-            shift = marks[27:48].mean(0) + [0, self.neutral[27:48, 1].mean() * scale]
+            shift = marks[27:48].mean(0) + np.array([0, self.neutral[27:48, 1].mean() * scale])
             parts.append(np.r_[0, 0, 0, shift, np.log(scale), np.full(len(self.basis), 0.02)])
         return np.concatenate(parts)
 

@@ -1,8 +1,10 @@
-"""Where the features of a frontal photo are: a detector's box, then 468 points, of which 68 are the model's own.
+"""Where the features of a frontal photo are: a detector's box, then 468 points, of which 68 are the
+model's own.
 
-YuNet (OpenCV) gives the box, MediaPipe's face landmark network (Kartynnik et al. 2019) the points, in two passes: the
-second on a crop centred by the first, which halves the jitter. MediaPipe has no jaw line in the sense of the 68-point
-mark-up; its outline points slide along the cheek, so the fit trusts them least.
+YuNet (OpenCV) gives the box, MediaPipe's face landmark network (Kartynnik et al. 2019) the points, in
+two passes: the second on a crop centred by the first, which halves the jitter. MediaPipe has no jaw
+line in the sense of the 68-point mark-up; its outline points slide along the cheek, so the fit trusts
+them least.
 """
 
 from __future__ import annotations
@@ -21,13 +23,13 @@ __all__ = ["MESH_TO_68", "PhotoLandmarks"]
 FloatArray = npt.NDArray[np.floating[Any]]
 
 #: MediaPipe mesh index of each of the 68 Multi-PIE landmarks.
-MESH_TO_68 = np.array(
-    [162, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 389]  # jaw
-    + [71, 63, 105, 66, 107, 336, 296, 334, 293, 301]  # brows
-    + [168, 197, 5, 4, 75, 97, 2, 326, 305]  # nose
-    + [33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380]  # eyes
-    + [61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87]  # lips
-)
+MESH_TO_68 = np.array([
+    162, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 389,  # jaw
+    71, 63, 105, 66, 107, 336, 296, 334, 293, 301,  # brows
+    168, 197, 5, 4, 75, 97, 2, 326, 305,  # nose
+    33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380,  # eyes
+    61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87,  # lips
+])  # fmt: skip
 
 _SIDE = 192  # pixels the landmark network sees
 _DETECT_SIDE = 640  # the detector works on a copy of this longest side

@@ -1,7 +1,7 @@
 """`fstriplets synth learn-skin`: from photos of people to statistics of skin that name nobody.
 
-Photos lie in one folder a person; one is neutral (`neutral.*`, else the first by name), one may be smiling
-(`smiling.*`). They should be frontal, sharp and taken in one studio under one light.
+Photos lie in one folder a person; one is neutral (`neutral.*`, else the first by name), one may be
+smiling (`smiling.*`). They should be frontal, sharp and taken in one studio under one light.
 
 Textures of people exist in memory only; `aggregate.py` says what of them reaches the file.
 """

@@ -1,8 +1,9 @@
 """New people's skin, drawn from the statistics.
 
-One standard normal vector with the learned correlations gives skin tone, component weights, detail strengths, brow
-colour and (for the modes that photos determine) the shape of the face, so that skin and shape belong together. Draws
-are wider than the learned spread, because the components that few people carry are missing from it.
+One standard normal vector with the learned correlations gives skin tone, component weights, detail
+strengths, brow colour and (for the modes that photos determine) the shape of the face, so that skin and
+shape belong together. Draws are wider than the learned spread, because the components that few people
+carry are missing from it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from fstriplets.synth.skin.aggregate import HALF, MEAN_TOP, SIZE
+from fstriplets.synth.skin.aggregate import MEAN_TOP, SIZE
 from fstriplets.synth.skin.detail import synthesise_detail
 from fstriplets.synth.skin.spots import add_spots
 from fstriplets.synth.skin.statistics import SkinStatistics
@@ -34,6 +35,7 @@ WIDTH = {
     "coarse": 1.0,
     "shape": 1.0,
 }
+_SATURATION = 1.2  # of the plain skin: a camera's tone curve pales what is drawn
 _LIMIT = 2.6  # standard deviations; beyond, components stop looking like skin
 _LUMA = np.array([0.299, 0.587, 0.114])
 
@@ -70,7 +72,7 @@ def sample_skin(
     """
     drawn = _draw(statistics, rng)
     base = _base_colour(statistics, drawn["tone"][0], drawn["tint"])
-    ratio = _mean(statistics) + _structure(statistics, drawn["even"], drawn["odd"])
+    ratio: FloatArray = _mean(statistics) + _structure(statistics, drawn["even"], drawn["odd"])
     gains = np.exp(statistics.detail[:, 1] * np.r_[drawn["fine"], drawn["coarse"]]) * (
         0.9 + np.array([0.35, 0.5]) * age
     )
@@ -93,7 +95,7 @@ def sample_skin(
 
 
 def smile_folds(statistics: SkinStatistics, size: int = SIZE) -> FloatArray:
-    """Log darkening [size, size] of the folds of a full smile: multiply a texture by exp(strength * folds)."""
+    """Log darkening [size, size] of a full smile's folds: a texture times exp(strength * folds)."""
     half = statistics.smile.astype(np.float32)
     return np.asarray(
         cv2.resize(np.concatenate([half, half[:, ::-1]], 1), (size, size), interpolation=cv2.INTER_CUBIC)
@@ -119,7 +121,7 @@ def _base_colour(statistics: SkinStatistics, tone: float, tint: FloatArray) -> F
     light += min(0.0, step) * float(knots[1] - knots[0]) + max(0.0, step - len(knots) + 1) * 0.02
     table = statistics.tint
     ratio = np.exp(table[:, 0] + table[:, 1] * tint + table[:, 2] * tone + table[:, 3] * tone**2)
-    colour = np.array([ratio[0], 1.0, ratio[1]])
+    colour = np.array([ratio[0], 1.0, ratio[1]]) ** _SATURATION
     return np.asarray(colour * np.clip(light, 0.23, 0.76) / (colour @ _LUMA))
 
 

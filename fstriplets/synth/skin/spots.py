@@ -1,7 +1,7 @@
 """Freckles, moles and age spots: a random few dark blobs, placed and sized like people's.
 
-Pooled statistics cannot keep them (each is one person's), and noise of octaves gives no sparse spots, so they are
-drawn: rates and sizes are set by hand from what the photos show.
+Pooled statistics cannot keep them (each is one person's), and noise of octaves gives no sparse spots,
+so they are drawn: rates and sizes are set by hand from what the photos show.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _TINT = np.array([0.35, 0.75, 1.0], np.float32)
 
 
 def add_spots(ratio: FloatArray, rng: np.random.Generator, *, age: float, freckles: float) -> FloatArray:
-    """Darken `ratio` [T, T, 3] by freckles (over nose and cheeks), moles (anywhere) and age spots (temples, cheeks)."""
+    """Darken `ratio` [T, T, 3] by freckles (over nose and cheeks), moles and age spots (anywhere)."""
     size = ratio.shape[0]
     many = round(900 * freckles**1.5)
     layers = [

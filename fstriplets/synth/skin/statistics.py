@@ -1,7 +1,7 @@
 """What is known about people's skin, as aggregates: means, components, spreads and correlations.
 
-The file holds no texture and no coefficient of any person. All maps are left–right symmetric or antisymmetric, so
-only the left half is kept. Its size is a few megabytes.
+The file holds no texture and no coefficient of any person. All maps are left–right symmetric or
+antisymmetric, so only the left half is kept. Its size is a few megabytes.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _FORMAT = 1
 class SkinStatistics:
     """Statistics of a group of people's skin, in the 512 x 512 UV layout of the face model.
 
-    Colours are *ratios*: gamma-encoded RGB over the person's plain skin colour. T is 512, H is 256 (half width).
-    The joint distribution is Gaussian over named variables: `tone`, `tint_r`, `tint_b` (plain skin colour), `even_k`,
-    `odd_k` (component weights), `fine`, `coarse` (log detail amplitudes), `brow_r/g/b` (log brow colour) and `shape_k`
-    (identity modes of the face model).
+    Colours are *ratios*: gamma-encoded RGB over the person's plain skin colour. T is 512, H is 256 (half
+    width). The joint distribution is Gaussian over named variables: `tone`, `tint_r`, `tint_b` (plain skin
+    colour), `even_k`, `odd_k` (component weights), `fine`, `coarse` (log detail amplitudes), `brow_r/g/b`
+    (log brow colour) and `shape_k` (identity modes of the face model).
     """
 
     mean: npt.NDArray[np.uint16]  #: [T, H, 3] left half of the mean ratio, 65535 = 1.6
@@ -58,9 +58,10 @@ class SkinStatistics:
     def save(self, path: Path) -> None:
         """Write the file, compressed."""
         arrays = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
+        arrays["format"] = np.asarray(_FORMAT)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
-            np.savez_compressed(file, format=_FORMAT, **arrays)
+            np.savez_compressed(file, allow_pickle=False, **arrays)
 
     @property
     def modes(self) -> int:

@@ -1,8 +1,9 @@
 """From a photo and its fit to a texture: each texel of the face's UV layout looks up its pixel.
 
-What the fit misses, a regularised thin plate spline (Bookstein 1989) corrects twice: in the photo, so that the 68
-landmarks fall on their vertices, and in the layout, so that the 468 points of the mesh fall where they fall on the
-average face. Without the second, brows, lips and lids of several people do not line up and their statistics blur.
+What the fit misses, a regularised thin plate spline (Bookstein 1989) corrects twice: in the photo, so
+that the 68 landmarks fall on their vertices, and in the layout, so that the 468 points of the mesh fall
+where they fall on the average face. Without the second, brows, lips and lids of several people do not
+line up and their statistics blur.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Atlas:
         """Interpolate a vertex attribute [V, C] to texels [T, T, C]."""
         picked = attribute.astype(np.float32)[self._corner]
         value: FloatArray = (picked * self._weight[..., None]).sum(2)
-        return value * self.inside[..., None]
+        return np.asarray(value * self.inside[..., None])
 
 
 def unwrap(
@@ -107,7 +108,7 @@ def mesh_in_layout(atlas: Atlas, place: FloatArray, normal: FloatArray, mesh: Fl
 
 
 def align_layout(image: FloatArray, found: FloatArray, average: FloatArray) -> FloatArray:
-    """Move a texture [T, T, C] so that its mesh points (`mesh_in_layout`) lie where the average face has them."""
+    """Move a texture [T, T, C] so that its mesh points lie where the average face has them."""
     good = np.isfinite(found).all(1) & np.isfinite(average).all(1)
     good &= np.where(good, np.abs(found - average).max(1) < 14, False)
     size = image.shape[0]
@@ -156,9 +157,9 @@ def _look(image: FloatArray, place: FloatArray, how: int = cv2.INTER_LINEAR) -> 
     return np.asarray(cv2.remap(image, x, y, how, borderMode=cv2.BORDER_REPLICATE))
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _raster_layout(place, corners, size):  # type: ignore[no-untyped-def]
-    """Triangle index and barycentric weights of each texel; edges overlap a little so that no seam stays empty."""
+    """Triangle index and barycentric weights of each texel; edges overlap so that no seam stays empty."""
     triangle = np.full((size, size), -1, np.int32)
     weight = np.zeros((size, size, 3), np.float32)
     for f in range(corners.shape[0]):
