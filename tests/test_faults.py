@@ -25,6 +25,7 @@ from faces_corpus import write_corpus
 from faulty_editors import plug_in
 
 from fstriplets import build, load_config, read_manifest
+from fstriplets.build import BuildReport
 from fstriplets.errors import ClusterError, Interrupted, OutputError
 from fstriplets.shards import Store
 from fstriplets.shards import store as store_module
@@ -55,7 +56,7 @@ def settings(corpus: Path, output: Path, *more: str) -> list[str]:
     return [*RECIPE, f"corpus={corpus}", f"output={output}", *more]
 
 
-def run(corpus: Path, output: Path, *more: str) -> object:
+def run(corpus: Path, output: Path, *more: str) -> BuildReport:
     return build(load_config(None, settings(corpus, output, *more)))
 
 
@@ -124,23 +125,30 @@ def test_killed_workers_cost_nothing(corpus: Path, tmp_path: Path, notes: Path) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("editor", ["test-exit", "test-segfault", "test-hang"])
+@pytest.mark.parametrize(
+    ("editor", "limits"),
+    [
+        ("test-exit", ["runtime.max_attempts=2"]),
+        ("test-segfault", ["runtime.max_attempts=2"]),
+        ("test-hang", ["runtime.max_attempts=1", "runtime.bucket_timeout=10"]),
+    ],
+)
 def test_a_poison_photo_is_quarantined_and_nothing_else_is_lost(
-    tmp_path: Path, notes: Path, editor: str
+    tmp_path: Path, notes: Path, editor: str, limits: list[str]
 ) -> None:
-    corpus = write_corpus(tmp_path / "corpus", people=6)
+    corpus = write_corpus(tmp_path / "corpus", people=4)
     uri = poison(corpus, 2, 3)
-    limits = ["runtime.max_attempts=2", "runtime.bucket_timeout=4"]
-    report = run(corpus, tmp_path / "out", f"editor={editor}", *limits)
-    photos = {row["uri"]: row for row in read_manifest(tmp_path / "out", "photos").to_pylist()}
-    assert len(photos) == 30
-    bad = [found for found, row in photos.items() if row["status"] != "ok"]
-    assert [found.endswith(uri) for found in bad] == [True]
-    assert photos[bad[0]]["status"] == "failed"
-    assert photos[bad[0]]["reason"] == "quarantined"
-    assert report.quarantined == [photos[bad[0]]["photo_id"]]  # type: ignore[attr-defined]
+    size = ["triplets_per_shard=40", "triplets_per_photo=8"]  # a person a shard, every face edited
+    report = run(corpus, tmp_path / "out", f"editor={editor}", *size, *limits)
+    photos = read_manifest(tmp_path / "out", "photos").to_pylist()
+    assert len(photos) == 20
+    (bad,) = [row for row in photos if row["status"] != "ok"]
+    assert bad["uri"].endswith(uri)
+    assert (bad["status"], bad["reason"]) == ("failed", "quarantined")
+    assert report.quarantined == [bad["photo_id"]]
     triplets = read_manifest(tmp_path / "out", "triplets").to_pylist()
-    assert len({row["triplet_id"] for row in triplets}) == len(triplets) == 29 * 3
+    assert len({row["triplet_id"] for row in triplets}) == len(triplets)
+    assert len({row["identity_id"] for row in triplets}) == 4
     assert (tmp_path / "out" / "_SUCCESS").exists()
 
 
