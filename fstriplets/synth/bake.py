@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from fstriplets.synth.browshape import paint_brows
 from fstriplets.synth.hair import scalp_density, wave
 from fstriplets.synth.mesh import Mesh
 from fstriplets.synth.person import Person
@@ -22,7 +23,8 @@ def bake_skin(person: Person, mesh: Mesh, regions: Regions) -> tuple[np.ndarray,
     p = mesh.position
     face = np.zeros((*p.shape[:2], 7), np.float32)
     albedo = 0.86 * person.texture.astype(np.float32) ** 2.2
-    albedo = _join_neck(albedo, person, regions)
+    crown = _crown(p)
+    albedo = _join_neck(albedo, person, np.maximum(np.maximum(regions.neck, regions.ears), crown))
     fair = min(1.0, person.tone / 0.3)
     warm = 1 + fair * regions.ears[..., None] * np.array([0.03, -0.07, -0.07], np.float32)
     # hollows the photos' light hid: ears, nostrils, corners of the eyes
@@ -37,6 +39,8 @@ def bake_skin(person: Person, mesh: Mesh, regions: Regions) -> tuple[np.ndarray,
     )
     face[..., SPECULAR] = 0.40 + 0.30 * oily * (z > 4) + 0.22 * regions.lips - 0.12 * regions.neck
     face[..., ROUGHNESS] = 0.43 - 0.06 * regions.lips + 0.04 * regions.neck
+    for channel, value in ((SPECULAR, 0.30), (ROUGHNESS, 0.47)):  # as on the back of the head
+        face[..., channel] += crown * (value - face[..., channel])
     face[..., CREASE] = person.smile_map
     wrinkles = draw_wrinkles(mesh, person.seed, person.age)
     face[..., HEIGHT] += wrinkles.height
@@ -45,17 +49,25 @@ def bake_skin(person: Person, mesh: Mesh, regions: Regions) -> tuple[np.ndarray,
     albedo = albedo * (1 - tint) + tint * person.lip_colour * (
         0.5 + 0.5 * albedo / max(float(albedo.mean()), 0.02)
     )
+    albedo = paint_brows(albedo, mesh, person)
     face[..., ALBEDO] = _stubble(albedo, person, regions)
     _scalp(face, p, person)
     return face, _back_of_head(person, mesh, face)
+
+
+def _crown(p: np.ndarray) -> np.ndarray:
+    """1 over the scalp and behind the ears, where the face's texture meets that of the back of the head."""
+    up, behind = np.clip((p[..., 1] - 9.6) / 1.6, 0, 1), np.clip((1.2 - p[..., 2]) / 1.6, 0, 1)
+    mask = np.maximum(up, behind)
+    return np.asarray(mask * mask * (3 - 2 * mask), np.float32)
 
 
 def _neck_colour(person: Person) -> np.ndarray:
     return np.asarray(0.86 * (person.base * np.array([0.955, 0.94, 0.93])) ** 2.2, np.float32)
 
 
-def _join_neck(albedo: np.ndarray, person: Person, regions: Regions) -> np.ndarray:
-    """The photos show no neck and no ears: take the colour of the cheeks there, with its own mottling."""
+def _join_neck(albedo: np.ndarray, person: Person, mask: np.ndarray) -> np.ndarray:
+    """The photos show no neck, ears or scalp: take the colour of the cheeks there, with its own mottling."""
     size = albedo.shape[0]
     rng = np.random.default_rng([person.seed, 11])
     coarse = cv2.resize(
@@ -64,7 +76,7 @@ def _join_neck(albedo: np.ndarray, person: Person, regions: Regions) -> np.ndarr
     fine = cv2.GaussianBlur(rng.standard_normal((size, size)).astype(np.float32), (0, 0), 1.1)
     mottle = 1 + 0.018 * coarse[..., None] * np.array([0.6, 1, 1.1], np.float32) + 0.022 * fine[..., None]
     plain = _neck_colour(person) * mottle
-    w = np.clip(cv2.GaussianBlur(np.maximum(regions.neck, regions.ears), (0, 0), 7) * 1.3, 0, 1)[..., None]
+    w = np.clip(cv2.GaussianBlur(mask, (0, 0), 7) * 1.3, 0, 1)[..., None]
     return np.asarray(albedo * (1 - w) + plain * w)
 
 
@@ -83,7 +95,7 @@ def _scalp(texture: np.ndarray, p: np.ndarray, person: Person) -> None:
         return
     density = scalp_density(p, person.hair)
     cover = (
-        (0.80 if person.hair.name != "buzz" else 0.62)
+        (0.93 if person.hair.name != "buzz" else 0.62)
         * density[..., None] ** 1.3
         * (1 - person.hair.loss) ** 0.7
     )
@@ -98,6 +110,6 @@ def _back_of_head(person: Person, mesh: Mesh, face: np.ndarray) -> np.ndarray:
     back = np.zeros((*p.shape[:2], 7), np.float32)
     noise = 0.03 * wave(p, 3.0, person.seed + 1) + 0.02 * wave(p, 11.0, person.seed + 2)
     back[..., ALBEDO] = _neck_colour(person) * (1 + noise[..., None])
-    back[..., SPECULAR], back[..., ROUGHNESS] = 0.28, 0.47
+    back[..., SPECULAR], back[..., ROUGHNESS] = 0.30, 0.47
     _scalp(back, p, person)
     return back

@@ -228,8 +228,8 @@ def _comb(root: np.ndarray, style: HairStyle) -> tuple[np.ndarray, float, float]
         return comb, 0.10, 0.55
     if name == "swept":
         away = -np.sign(style.part) if style.part else 1.0
-        comb = (-0.55 * ez + 0.75 * ex * away) * on_top - (0.55 * ey + 0.45 * ez) * (1 - on_top)
-        return comb, 0.10, 0.62
+        comb = (-0.55 * ez + 0.75 * ex * away) * on_top - (0.75 * ey + 0.45 * ez) * (1 - on_top)
+        return comb, 0.22, 0.55
     if name == "fringe":
         return 1.0 * ez * on_top - 0.55 * ey + 0.25 * side * ex * on_top, 0.35, 0.30
     if name == "tied":
@@ -256,6 +256,9 @@ def _grow_guides(
     normal = (normals[faces[chosen]] * b[..., None]).sum(1)
     normal /= np.linalg.norm(normal, axis=1, keepdims=True)
     used = np.unique(faces)[::2]
+    # hair falls over and behind the ears instead of being pushed off them
+    p = mesh.neutral[used]
+    used = used[~((np.abs(p[:, 0]) > 7.2) & (p[:, 1] > -2.2) & (p[:, 1] < 5.0) & (p[:, 2] < 4.0))]
     tree, near, near_normal = cKDTree(vertices[used]), vertices[used], normals[used]
     length = _lengths(root, style, rng)
     full = STYLES[style.name] * style.length

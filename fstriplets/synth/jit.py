@@ -15,8 +15,11 @@ except ImportError as error:  # pragma: no cover - depends on the installation
 
 __all__ = ["compiled"]
 
+#: Fused and reordered arithmetic, but infinities and NaN keep their meaning.
+_FAST = {"contract", "arcp", "nsz", "afn", "reassoc"}
+
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function compiled to machine code, cached on disk; one thread, the same bits in every process."""
-    result: Callable[..., Any] = numba.njit(cache=True)(function)
+    result: Callable[..., Any] = numba.njit(cache=True, fastmath=_FAST)(function)
     return result

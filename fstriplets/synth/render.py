@@ -113,7 +113,10 @@ def _draw_surfaces(
 ) -> _Picture:
     """Everything made of triangles, shaded, before the background."""
     vertices, normals, uv, canonical, faces, material = _assemble(scene, mesh, pose, surface, glasses)
-    depth, triangle, weights = raster(camera(vertices), faces, big, big)
+    screen = camera(vertices)
+    # some shapes push the eyeballs through the lids: they give way
+    screen[np.unique(mesh.faces[(mesh.material == EYE_L) | (mesh.material == EYE_R)]), 2] += 0.22
+    depth, triangle, weights = raster(screen, faces, big, big)
     values = interpolate(triangle, weights, faces, np.concatenate([vertices, normals, uv, canonical], 1))
     shadow, matrix = shadow_map(vertices, faces, scene.light.directions[0])
     smile = 0.55 * float(sum(scene.expression[mesh.index(f"mouthSmile_{s}")] for s in "LR"))
@@ -200,7 +203,7 @@ def _cavities(
         occlusion = np.where(mouth, occlusion * deep * 0.8, occlusion)
     eye = ((drawn == EYE_L) | (drawn == EYE_R)).astype(np.float32)
     lid = cv2.GaussianBlur(np.roll(1 - eye, int(big * 0.007), 0), (0, 0), big * 0.0045)
-    return np.asarray(np.where(eye > 0, 0.97 - 0.72 * lid, occlusion), np.float32)
+    return np.asarray(np.where(eye > 0, 0.97 - 0.58 * lid, occlusion), np.float32)
 
 
 def _lashes(picture: _Picture, screen: np.ndarray, mesh: Mesh, darkness: float) -> None:
@@ -282,7 +285,7 @@ def _hair(
     if hair is None:
         return
     big = picture.image.shape[0]
-    stride = int(np.clip(round(700 / big), 1, 3))
+    stride = int(np.clip(round(1000 / big), 1, 4))
     chosen = slice(None, None, stride)
     light = scene.light
     screen, colours = pose_and_shade(

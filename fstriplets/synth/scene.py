@@ -196,7 +196,7 @@ def random_expression(mesh: Mesh, rng: np.random.Generator, mood: str | None = N
         for i, name in enumerate(names):
             if name == action or name[:-2] == action:
                 weights[i] += value * strength * (1 + 0.10 * rng.normal())
-    blink = np.clip(0.17 + 0.06 * rng.normal(), 0.02, 0.36)
+    blink = np.clip(0.10 + 0.05 * rng.normal(), 0.0, 0.28)
     side, height = rng.normal(0, 0.22), rng.normal(0, 0.12)
     for eye, sign in (("L", 1), ("R", -1)):
         weights[names.index(f"eyeBlink_{eye}")] = blink + 0.02 * rng.normal()

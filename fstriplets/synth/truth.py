@@ -30,7 +30,7 @@ class Truth:
         labels: [H, W] uint8, values of LABELS.
         depth: [H, W] float32 distance from the camera plane, units; inf where background.
         pose: (yaw, pitch, roll) degrees.
-        expression: [53] weights; identity: [128] shape weights.
+        expression: [53] weights; identity: [130] shape weights.
         attributes: name -> number.
     """
 
@@ -122,7 +122,7 @@ def label_picture(  # type: ignore[no-untyped-def]
                     out[y, x] = 9
                 if g > 0.5 * area:
                     out[y, x] = 8
-            if h > 0.5 * area:
+            if h > 0.35 * area:
                 out[y, x] = 7
     return out
 

@@ -134,13 +134,13 @@ def _stroke(mesh: Mesh, layer: np.ndarray, knots: np.ndarray, amount: float) -> 
         else np.cos(np.linspace(0, 1.35, 15))
     )
     for a, b, strength in zip(texel[:-1], texel[1:], ends[1:], strict=True):
-        line = np.round(np.stack([a, b]) * 16).astype(np.int32)
-        mask = np.zeros_like(layer, np.uint8)
         low = np.clip(np.floor(np.minimum(a, b)).astype(int) - 2, 0, UV_SIZE)
         high = np.clip(np.ceil(np.maximum(a, b)).astype(int) + 3, 0, UV_SIZE)
+        line = np.round((np.stack([a, b]) - low) * 16).astype(int)
+        mask = np.zeros((high[1] - low[1], high[0] - low[0]), np.uint8)
         cv2.line(mask, tuple(line[0].tolist()), tuple(line[1].tolist()), 255, 1, cv2.LINE_AA, 4)
         part = (slice(low[1], high[1]), slice(low[0], high[0]))
-        np.maximum(layer[part], mask[part] * np.float32(amount * strength / 255), out=layer[part])
+        np.maximum(layer[part], mask * np.float32(amount * strength / 255), out=layer[part])
 
 
 @lru_cache(maxsize=2)
