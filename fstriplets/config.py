@@ -49,7 +49,9 @@ class QualityConfig(_Section):
 
     min_face: int = Field(48, ge=1, description="shorter side of the face box, photo pixels")
     min_score: Unit = Field(0.5, description="detector confidence")
-    min_sharpness: float = Field(0.0, ge=0, description="faces/quality.py's measure, 0 switches it off")
+    min_sharpness: float = Field(
+        0.5, ge=0, description="docs/faces.md: 0.7 is soft, 20 a studio photo; 0 switches it off"
+    )
     brightness: tuple[float, float] = Field((25.0, 235.0), description="mean luma of the face, 0..255")
     max_outside: Unit = Field(0.35, description="share of the crop outside the photo (mirrored there)")
     max_yaw: float = Field(60.0, gt=0, le=180, description="degrees to either side")

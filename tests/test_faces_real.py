@@ -145,6 +145,25 @@ def test_two_expressions_of_one_sitting_are_no_duplicates_but_a_smaller_copy_is(
         assert [item.face.reason for item in one.choose(opened_)] == ["", "", "near_duplicate"]
 
 
+def test_an_insightface_pack_is_used_without_download(
+    studio: list[Path], shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("insightface", reason="needs the package insightface")
+    pack = tmp_path / "models" / "buffalo_test"
+    pack.mkdir(parents=True)
+    names = {"det_500m.onnx": "scrfd_500m_kps.onnx", "w600k_mbf.onnx": "mobilefacenet_foamliu.onnx"}
+    for name, model in names.items():
+        (pack / name).symlink_to(shared_data / "models" / model)
+    monkeypatch.setenv("INSIGHTFACE_HOME", str(tmp_path))
+    fields = {"landmarker": "template", "pose_estimator": "landmarks", "detector": "insightface"}
+    packed = FaceStage(PipelineConfig(embedder="insightface", **fields))
+    assert set(packed.weights) == {"det_500m", "w600k_mbf"}
+    plain = FaceStage(PipelineConfig(embedder="mobilefacenet_foamliu", **fields))
+    view = DecodedPhoto(read(studio[0]), "jpeg")
+    one, other = (s.candidates(photo(studio[0]), view)[0].face.embedding for s in (packed, plain))
+    assert np.dot(np.array(one), np.array(other)) > 0.999  # the same network, fed the same way
+
+
 def test_planted_counts_what_was_moved(opened: dict[str, list[list[AlignedFace]]]) -> None:
     people = {
         name: np.array([photo_[0].face.embedding for photo_ in photos], np.float32)

@@ -62,18 +62,18 @@ def survey(folder: str, config: PipelineConfig, limit: int = 0, keep: int = 0) -
             opened = []
             for photo in photos:
                 found.photos += 1
-                start = time.perf_counter()
+                start = time.process_time()
                 try:
                     decoded = decode_photo(corpus.read(photo), config.max_pixels)
-                    found.seconds["read and decode"] += time.perf_counter() - start
+                    found.seconds["read and decode"] += time.process_time() - start
                     opened.append(stage.candidates(photo, decoded))
                 except PhotoRejected as rejected:
                     found.outcomes[rejected.reason] += 1
-                found.seconds["all"] += time.perf_counter() - start
-            start = time.perf_counter()
+                found.seconds["all"] += time.process_time() - start
+            start = time.process_time()
             chosen = stage.choose(opened)
-            found.seconds["choose"] += time.perf_counter() - start
-            found.seconds["all"] += time.perf_counter() - start
+            found.seconds["choose"] += time.process_time() - start
+            found.seconds["all"] += time.process_time() - start
             for item in chosen:
                 found.outcomes[item.face.reason or "ok"] += 1
                 if every and sum(found.outcomes.values()) % every == 0:
@@ -105,11 +105,11 @@ class _clocks:
 
     def _timed(self, call: Callable[..., Any], name: str) -> Callable[..., Any]:
         def timed(*args: Any, **kwargs: Any) -> Any:
-            start = time.perf_counter()
+            start = time.process_time()
             try:
                 return call(*args, **kwargs)
             finally:
-                self._seconds[name] += time.perf_counter() - start
+                self._seconds[name] += time.process_time() - start
 
         return timed
 
@@ -167,7 +167,7 @@ def _report(found: Survey) -> Iterator[str]:
     for reason, count in found.outcomes.most_common():
         if reason != "ok":
             yield f"  {reason:<16}{count:6}  {count / total:6.1%}"
-    yield "ms a photo     " + "  ".join(f"{k} {1000 * v / total:.2f}" for k, v in found.seconds.items())
+    yield "CPU ms a photo " + "  ".join(f"{k} {1000 * v / total:.2f}" for k, v in found.seconds.items())
     faces = [face for group in found.faces.values() for face in group]
     yield "percentiles    " + "".join(f"{p:>8}" for p in _PERCENTILES)
     for name in ("score", "sharpness", "brightness", "yaw", "pitch", "roll", "similarity"):
