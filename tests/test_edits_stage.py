@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -362,3 +363,15 @@ def test_pixel_gates(change: dict[str, float], reason: str) -> None:
     got, message = judge("grin", values, PipelineConfig().accept)
     assert got == reason
     assert ("accept." in message) == bool(reason)
+
+
+def test_the_editor_in_the_docs_runs(plug) -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "editors.md").read_text(encoding="utf-8")
+    source = page.split("```python\n")[1].split("```")[0]
+    names: dict[str, type] = {}
+    exec(source, names)
+    plug("rosy", names["Rosy"]())
+    stage = EditStage(load_config(None, ["editor=rosy", "edits=[aging]"]), no_embedder)
+    ((_, edit, pixels),) = stage.run(faces_of(1), [planned(0, editor="rosy", strength=1.0)])
+    assert (edit.status, edit.values["outside_change"]) == ("ok", 0)
+    assert pixels[..., 0].mean() > faces_of(1)["face0"].pixels[..., 0].mean()

@@ -29,6 +29,8 @@ __all__ = ["EditStage", "edit_id_of", "from_tensor", "to_tensor"]
 
 #: So many faces of an editor failing in a row is a broken editor, not bad photos.
 _MAX_STREAK = 32
+#: Byte -> [-1, 1].
+_FLOATS = (np.arange(256) / 127.5 - 1).astype(np.float32)
 #: Never turned into rows.
 _SYSTEM = (MemoryError, ImportError, FstripletsError)
 
@@ -274,7 +276,7 @@ def to_tensor(crops: Sequence[np.ndarray], buffer: torch.Tensor | None = None) -
     """
     pixels = torch.empty(len(crops), *crops[0].shape) if buffer is None else buffer[: len(crops)]
     for i, crop in enumerate(crops):  # face by face: stays in the cache
-        pixels[i].copy_(torch.from_numpy(np.ascontiguousarray(crop))).mul_(1 / 127.5).sub_(1.0)
+        cv2.LUT(np.ascontiguousarray(crop), _FLOATS, dst=pixels[i].numpy())
     return pixels.permute(0, 3, 1, 2)
 
 
@@ -285,7 +287,9 @@ def from_tensor(image: torch.Tensor) -> np.ndarray | None:
     if not np.isfinite(float(low) + float(high)):
         return None
     array = pixels.float().cpu().contiguous().numpy()
-    bytes_: np.ndarray = cv2.addWeighted(array, 127.5, array, 0.0, 127.5, dtype=cv2.CV_8U)
+    if low < -1.0:  # what follows takes absolute values
+        array = np.maximum(array, -1.0)
+    bytes_: np.ndarray = cv2.convertScaleAbs(array, alpha=127.5, beta=127.5)
     return bytes_
 
 
