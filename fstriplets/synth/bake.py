@@ -21,38 +21,54 @@ ALBEDO, SPECULAR, ROUGHNESS, HEIGHT, CREASE = slice(0, 3), 3, 4, 5, 6
 def bake_skin(person: Person, mesh: Mesh, regions: Regions) -> tuple[np.ndarray, np.ndarray]:
     """Textures of the face [512, 512, 7] and of the back of the head [256, 256, 7], float32."""
     p = mesh.position
-    face = np.zeros((*p.shape[:2], 7), np.float32)
-    albedo = 0.86 * person.texture.astype(np.float32) ** 2.2
     crown = _crown(p)
-    albedo = _join_neck(albedo, person, np.maximum(np.maximum(regions.neck, regions.ears), crown))
-    fair = min(1.0, person.tone / 0.3)
-    warm = 1 + fair * regions.ears[..., None] * np.array([0.03, -0.07, -0.07], np.float32)
-    # hollows the photos' light hid: ears, nostrils, corners of the eyes
-    hollow = np.clip(mesh.cavity, 0, 0.8) * (1 + 1.0 * regions.ears) * (1 - regions.lips)
-    albedo = albedo * warm * np.exp(-hollow[..., None] * np.array([0.65, 0.9, 0.95], np.float32))
-    luma = person.texture.mean(-1)
-    fine = luma - cv2.GaussianBlur(luma, (0, 0), 4)
-    face[..., HEIGHT] = 0.12 * np.clip(fine / max(float(person.base.mean()), 0.35), -0.12, 0.12)
-    x, y, z = np.abs(p[..., 0]), p[..., 1], p[..., 2]
-    oily = np.exp(-((x / 2.2) ** 2) - ((y - 1) / 6) ** 2) + 0.5 * np.exp(
-        -((x / 4) ** 2) - ((y - 7.5) / 2) ** 2
-    )
-    face[..., SPECULAR] = 0.40 + 0.30 * oily * (z > 4) + 0.22 * regions.lips - 0.12 * regions.neck
-    face[..., ROUGHNESS] = 0.43 - 0.06 * regions.lips + 0.04 * regions.neck
-    for channel, value in ((SPECULAR, 0.30), (ROUGHNESS, 0.47)):  # as on the back of the head
-        face[..., channel] += crown * (value - face[..., channel])
-    face[..., CREASE] = person.smile_map
+    unseen = np.maximum(np.maximum(regions.neck, regions.ears), crown)
+    albedo = 0.86 * person.texture.astype(np.float32) ** 2.2
+    plain = _plain_colour(albedo, unseen)
     wrinkles = draw_wrinkles(mesh, person.seed, person.age)
-    face[..., HEIGHT] += wrinkles.height
+    face = np.zeros((*p.shape[:2], 7), np.float32)
+    _gloss(face, p, regions, crown)
+    face[..., HEIGHT] = _relief(person) + wrinkles.height
+    face[..., CREASE] = person.smile_map
+    albedo = _join_neck(albedo, plain, person.seed, unseen)
+    albedo = _hollows(albedo, mesh, regions, min(1.0, person.tone / 0.3))
     albedo = albedo * np.exp(wrinkles.dark[..., None] * np.array([0.85, 1.05, 1.1], np.float32))
-    tint = (regions.lips * person.lipstick)[..., None]
-    albedo = albedo * (1 - tint) + tint * person.lip_colour * (
-        0.5 + 0.5 * albedo / max(float(albedo.mean()), 0.02)
-    )
-    albedo = paint_brows(albedo, mesh, person)
+    albedo = paint_brows(_lipstick(albedo, person, regions), mesh, person)
     face[..., ALBEDO] = _stubble(albedo, person, regions)
     _scalp(face, p, person)
-    return face, _back_of_head(person, mesh, face)
+    return face, _back_of_head(person, mesh, plain)
+
+
+def _gloss(face: np.ndarray, p: np.ndarray, regions: Regions, crown: np.ndarray) -> None:
+    """Oilier down the middle of the face, wetter lips, and the back of the head's gloss at the seam."""
+    x, y, z = np.abs(p[..., 0]), p[..., 1], p[..., 2]
+    middle = np.exp(-((x / 2.2) ** 2) - ((y - 1) / 6) ** 2)
+    forehead = 0.5 * np.exp(-((x / 4) ** 2) - ((y - 7.5) / 2) ** 2)
+    oily = (middle + forehead) * (z > 4)
+    face[..., SPECULAR] = 0.40 + 0.30 * oily + 0.22 * regions.lips - 0.12 * regions.neck
+    face[..., ROUGHNESS] = 0.43 - 0.06 * regions.lips + 0.04 * regions.neck
+    for channel, value in ((SPECULAR, 0.30), (ROUGHNESS, 0.47)):
+        face[..., channel] += crown * (value - face[..., channel])
+
+
+def _relief(person: Person) -> np.ndarray:
+    """Pores and fine lines, units: darker texels lie deeper."""
+    luma = person.texture.mean(-1)
+    fine = luma - cv2.GaussianBlur(luma, (0, 0), 4)
+    return np.asarray(0.12 * np.clip(fine / max(float(person.base.mean()), 0.35), -0.12, 0.12))
+
+
+def _hollows(albedo: np.ndarray, mesh: Mesh, regions: Regions, fair: float) -> np.ndarray:
+    """Shade the photos' light hid (ears, nostrils, corners of the eyes), and redder ears on fair skin."""
+    warm = 1 + fair * regions.ears[..., None] * np.array([0.03, -0.07, -0.07], np.float32)
+    hollow = np.clip(mesh.cavity, 0, 0.8) * (1 + 1.0 * regions.ears) * (1 - regions.lips)
+    return np.asarray(albedo * warm * np.exp(-hollow[..., None] * np.array([0.65, 0.9, 0.95], np.float32)))
+
+
+def _lipstick(albedo: np.ndarray, person: Person, regions: Regions) -> np.ndarray:
+    amount = (regions.lips * person.lipstick)[..., None]
+    painted = person.lip_colour * (0.5 + 0.5 * albedo / max(float(albedo.mean()), 0.02))
+    return np.asarray(albedo * (1 - amount) + painted * amount)
 
 
 def _crown(p: np.ndarray) -> np.ndarray:
@@ -62,20 +78,24 @@ def _crown(p: np.ndarray) -> np.ndarray:
     return np.asarray(mask * mask * (3 - 2 * mask), np.float32)
 
 
-def _neck_colour(person: Person) -> np.ndarray:
-    return np.asarray(0.86 * (person.base * np.array([0.955, 0.94, 0.93])) ** 2.2, np.float32)
-
-
-def _join_neck(albedo: np.ndarray, person: Person, mask: np.ndarray) -> np.ndarray:
-    """The photos show no neck, ears or scalp: take the colour of the cheeks there, with its own mottling."""
+def _plain_colour(albedo: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """[3] linear colour of the lower cheeks and the jaw, a little darker."""
     size = albedo.shape[0]
-    rng = np.random.default_rng([person.seed, 11])
+    rows, columns = slice(int(0.56 * size), int(0.70 * size)), slice(int(0.20 * size), int(0.80 * size))
+    skin = albedo[rows, columns][mask[rows, columns] < 0.05]
+    return np.asarray(np.median(skin, 0) * np.array([0.93, 0.91, 0.90]), np.float32)
+
+
+def _join_neck(albedo: np.ndarray, colour: np.ndarray, seed: int, mask: np.ndarray) -> np.ndarray:
+    """The photos show no neck, ears or scalp: give them a plain colour and mottling."""
+    size = albedo.shape[0]
+    rng = np.random.default_rng([seed, 11])
     coarse = cv2.resize(
         rng.standard_normal((40, 40)).astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC
     )
     fine = cv2.GaussianBlur(rng.standard_normal((size, size)).astype(np.float32), (0, 0), 1.1)
     mottle = 1 + 0.018 * coarse[..., None] * np.array([0.6, 1, 1.1], np.float32) + 0.022 * fine[..., None]
-    plain = _neck_colour(person) * mottle
+    plain = colour * mottle
     w = np.clip(cv2.GaussianBlur(mask, (0, 0), 7) * 1.3, 0, 1)[..., None]
     return np.asarray(albedo * (1 - w) + plain * w)
 
@@ -105,11 +125,11 @@ def _scalp(texture: np.ndarray, p: np.ndarray, person: Person) -> None:
     texture[..., SPECULAR] *= 1 - 0.8 * cover[..., 0]
 
 
-def _back_of_head(person: Person, mesh: Mesh, face: np.ndarray) -> np.ndarray:
+def _back_of_head(person: Person, mesh: Mesh, plain: np.ndarray) -> np.ndarray:
     p = mesh.position_back
     back = np.zeros((*p.shape[:2], 7), np.float32)
     noise = 0.03 * wave(p, 3.0, person.seed + 1) + 0.02 * wave(p, 11.0, person.seed + 2)
-    back[..., ALBEDO] = _neck_colour(person) * (1 + noise[..., None])
+    back[..., ALBEDO] = plain * (1 + noise[..., None])
     back[..., SPECULAR], back[..., ROUGHNESS] = 0.30, 0.47
     _scalp(back, p, person)
     return back

@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.spatial import cKDTree
 
+from fstriplets.synth.browshape import brow_line, draw_brow_shape
 from fstriplets.synth.mesh import FACE, Mesh
 from fstriplets.synth.person import Person
 from fstriplets.synth.regions import Regions
@@ -88,33 +89,31 @@ def _curved(
 
 
 def grow_brows(mesh: Mesh, person: Person) -> FaceHair:
-    """Brow hairs along landmarks 17-26: upright at the nose, lying towards the temple."""
+    """Brow hairs along the person's own line: upright at the nose, lying towards the temple."""
     rng = np.random.default_rng([person.seed, 8])
-    points = mesh.neutral[mesh.landmarks]
+    shape = draw_brow_shape(person.seed)
     roots, directions, lengths = [], [], []
-    arch = rng.uniform(-0.22, 0.12)
-    for line, sign in ((points[[21, 20, 19, 18, 17]], -1.0), (points[[22, 23, 24, 25, 26]], 1.0)):
-        n = int(180 + person.brow * 330)
-        t = (np.arange(n) + rng.random(n)) / n
-        t = 0.90 * t
-        width = (0.16 + 0.20 * person.brow) * np.interp(t, [0, 0.12, 0.55, 1], [0.5, 1.0, 0.85, 0.30])
+    for sign in (-1.0, 1.0):
+        n = int((180 + person.brow * 330) * (0.6 + 0.4 * shape.thickness))
+        span = (np.arange(n) + rng.random(n)) / n
+        t = shape.inner + (shape.outer - shape.inner) * 0.97 * span
+        width = shape.half_width(t, person.brow)
         o = np.clip(rng.normal(size=n) * 0.5, -1, 1) * width
-        k = np.minimum((t * 4).astype(int), 3)
-        f = (t * 4 - k)[:, None]
-        q = line[k] * (1 - f) + line[k + 1] * f
-        q = q + np.stack([0 * o, o - 0.33 + arch * np.sin(np.pi * t), 0 * o], 1)
-        lie = np.clip(t * 1.6, 0, 1)
-        up = np.interp(t, [0, 0.15, 0.5, 1], [1.2, 0.75, 0.28, -0.25]) - 0.55 * (o / width) * lie
+        q = brow_line(mesh, t, sign) + np.stack([0 * o, o + shape.centre(t), 0 * o], 1)
+        lie = np.clip(span * 1.6, 0, 1)
+        up = np.interp(span, [0, 0.15, 0.5, 1], [1.2, 0.75, 0.28, -0.25]) - 0.55 * (o / width) * lie
+        up = up + shape.slant + 0.25 * shape.tilt
         d = np.stack([sign * (0.25 + 0.75 * lie), up, 0 * t], 1) + rng.normal(size=(n, 3)) * [0.2, 0.2, 0]
         d /= np.linalg.norm(d, axis=1, keepdims=True)
         roots.append(q)
         directions.append(d)
-        lengths.append((0.42 + 0.20 * rng.random(n)) * np.interp(t, [0, 0.2, 1], [0.8, 1.0, 0.7]))
+        reach = np.interp(span, [0, 0.2, 1], [0.8, 1.0, 0.7])
+        lengths.append((0.42 + 0.20 * rng.random(n)) * shape.length * reach)
     face, weights = _locator(mesh, True)(np.concatenate(roots).astype(np.float32))
-    shape = _curved(
+    curves = _curved(
         np.concatenate(directions).astype(np.float32), np.concatenate(lengths).astype(np.float32), 0.14, 2.2
     )
-    return FaceHair(face, weights, shape, (0.75 + 0.5 * rng.random(len(face))).astype(np.float32))
+    return FaceHair(face, weights, curves, (0.75 + 0.5 * rng.random(len(face))).astype(np.float32))
 
 
 def grow_beard(mesh: Mesh, regions: Regions, person: Person, count: int) -> FaceHair | None:

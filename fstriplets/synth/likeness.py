@@ -20,9 +20,9 @@ __all__ = ["IDENTITY_SIZE", "LIKENESS_FILE", "distance", "draw_identity"]
 
 IDENTITY_SIZE = 100 + len(TRAITS)
 #: Standard deviation of the face model's weights; traits are uniform to this either way; where all are cut off.
-MODE_SPREAD, TRAIT_REACH, LIMIT = 1.3, 1.9, 2.7
+MODE_SPREAD, TRAIT_REACH, LIMIT = 1.4, 1.9, 2.8
 #: Least distance from the average face (as of `distance`), and how far weights may be stretched for it.
-LEAST, STRETCH = 0.58, 1.3
+LEAST, STRETCH = 0.66, 1.4
 LIKENESS_FILE = Path(__file__).resolve().parent / "data" / "likeness.npz"
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fstriplets.synth.skin.aggregate import MEAN_TOP, SIZE
+from fstriplets.synth.skin.delight import blur
 from fstriplets.synth.skin.detail import synthesise_detail
 from fstriplets.synth.skin.spots import add_spots
 from fstriplets.synth.skin.statistics import SkinStatistics
@@ -35,6 +36,7 @@ WIDTH = {
     "coarse": 1.0,
     "shape": 1.0,
 }
+_BROWS_FADED = 0.8  # share of the painted brows that is taken away
 _SATURATION = 1.2  # of the plain skin: a camera's tone curve pales what is drawn
 _LIMIT = 2.6  # standard deviations; beyond, components stop looking like skin
 _LUMA = np.array([0.299, 0.587, 0.114])
@@ -79,6 +81,7 @@ def sample_skin(
     ratio += synthesise_detail(
         statistics.band_std, statistics.band_colour, statistics.band_quantiles, rng, gains.tolist(), SIZE
     )
+    ratio = _without_brows(ratio)
     chosen = float(rng.beta(0.5, 3.0)) if freckles is None else freckles
     ratio = add_spots(ratio, rng, age=age, freckles=chosen * float(np.clip(0.5 + drawn["tone"][0], 0, 1)))
     texture = np.clip(ratio * base.astype(np.float32), 0.01, 1)
@@ -102,6 +105,29 @@ def smile_folds(statistics: SkinStatistics, size: int = SIZE) -> FloatArray:
     )
 
 
+def _without_brows(ratio: FloatArray) -> FloatArray:
+    """Fade the painted brows into the skin around them: brows are drawn hair by hair, where they belong."""
+    rows, mask = _brow_mask()
+    band = ratio[rows]
+    skin = 1 - mask
+    smooth = blur(band * skin[..., None], 7) / (blur(skin, 7)[..., None] + 1e-3)
+    faded = ratio.copy()
+    faded[rows] = band + (_BROWS_FADED * blur(mask, 2))[..., None] * (smooth - band)
+    return faded
+
+
+@lru_cache(maxsize=1)
+def _brow_mask() -> tuple[slice, FloatArray]:
+    """Rows of the layout that hold the brows, and 1 on the brows of the average face."""
+    rows = slice(56, 142)
+    row, col = np.mgrid[rows, 0:SIZE].astype(np.float32)
+    across = np.abs(col - SIZE / 2 + 0.5)
+    middle = np.interp(across, [10, 30, 52, 72, 92, 110, 132], [114, 107, 100, 97, 98, 105, 121])
+    near = np.clip((17 - np.abs(row - middle)) / 4, 0, 1)
+    ends = np.clip((across - 6) / 8, 0, 1) * np.clip((140 - across) / 8, 0, 1)
+    return rows, (near * ends).astype(np.float32)
+
+
 def _stubble(ratio: FloatArray) -> float:
     chin, cheek = ratio[322:350, 212:300].mean(), ratio[200:260, 130:180].mean()
     return float(np.clip(cheek - chin, 0, 1))
@@ -120,7 +146,8 @@ def _base_colour(statistics: SkinStatistics, tone: float, tint: FloatArray) -> F
     light = float(np.interp(step, np.arange(len(knots)), knots))
     light += min(0.0, step) * float(knots[1] - knots[0]) + max(0.0, step - len(knots) + 1) * 0.02
     table = statistics.tint
-    ratio = np.exp(table[:, 0] + table[:, 1] * tint + table[:, 2] * tone + table[:, 3] * tone**2)
+    log = table[:, 0] + table[:, 1] * tint + table[:, 2] * tone + table[:, 3] * tone**2
+    ratio = np.exp(np.clip(log, [0.13, -0.5], [0.5, -0.07]))  # skin is never grey or blue
     colour = np.array([ratio[0], 1.0, ratio[1]]) ** _SATURATION
     return np.asarray(colour * np.clip(light, 0.23, 0.76) / (colour @ _LUMA))
 
