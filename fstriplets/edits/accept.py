@@ -58,15 +58,11 @@ def measure(original: np.ndarray, edited: np.ndarray, mask: np.ndarray) -> dict[
     """
     difference = cv2.absdiff(original, edited)
     inside = (mask > _INSIDE).astype(np.uint8)
-    count = int(inside.sum())
-    total = float(np.sum(cv2.sumElems(difference)[:3])) / 3
-    within = float(np.sum(cv2.mean(difference, inside)[:3])) / 3 * count
     changed = cv2.inRange(difference, (0, 0, 0), (_CHANGED, _CHANGED, _CHANGED))  # 255 where unchanged
-    pixels = inside.size
     return {
-        "changed_area": 1.0 - cv2.countNonZero(changed) / pixels,
-        "inside_change": within / count if count else 0.0,
-        "outside_change": max(0.0, total - within) / (pixels - count) if count < pixels else 0.0,
+        "changed_area": 1.0 - cv2.countNonZero(changed) / inside.size,
+        "inside_change": sum(cv2.mean(difference, inside)[:3]) / 3,  # 0 where the mask is empty
+        "outside_change": sum(cv2.mean(difference, 1 - inside)[:3]) / 3,
     }
 
 
