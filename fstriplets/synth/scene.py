@@ -184,12 +184,12 @@ def random_expression(mesh: Mesh, rng: np.random.Generator, mood: str | None = N
     names = mesh.names
     weights = np.zeros(len(names), np.float32)
     for i, name in enumerate(names):
-        if name.startswith(("brow", "mouthPress", "mouthFrown", "mouthDimple", "eyeSquint", "noseSneer")):
+        if name.startswith(("brow", "mouthPress", "mouthDimple", "eyeSquint", "noseSneer")):
             weights[i] = 0.10 * rng.random()
     for name in ("mouthLeft", "jawLeft", "mouthRight", "jawRight"):
         weights[names.index(name)] = 0.06 * rng.random()
     chosen = mood or str(
-        rng.choice(list(_MOODS), p=[0.24, 0.18, 0.15, 0.13, 0.05, 0.08, 0.06, 0.04, 0.04, 0.03])
+        rng.choice(list(_MOODS), p=[0.20, 0.23, 0.20, 0.15, 0.05, 0.05, 0.03, 0.03, 0.03, 0.03])
     )
     strength = rng.uniform(0.7, 1.1)
     for action, value in _MOODS[chosen].items():
