@@ -33,7 +33,7 @@ from fstriplets.shards import store as store_module
 RECIPE = [
     "image_size=96", "detector=aligned", "landmarker=template", "pose_estimator=landmarks", "embedder=none",
     "edits=[aging, grin]", "triplets_per_shard=40", "triplets_per_photo=3", "duplicates.near=false",
-    "quality.brightness=[0, 255]", "min_images=4", "runtime.workers=2",
+    "quality.brightness=[0, 255]", "quality.min_sharpness=0", "min_images=4", "runtime.workers=2",
 ]  # fmt: skip
 
 
@@ -57,7 +57,7 @@ def settings(corpus: Path, output: Path, *more: str) -> list[str]:
 
 
 def run(corpus: Path, output: Path, *more: str) -> BuildReport:
-    return build(load_config(None, settings(corpus, output, *more)))
+    return build(load_config("photos", settings(corpus, output, *more)))
 
 
 def digests(dataset: Path) -> dict[str, str]:
@@ -200,7 +200,7 @@ def test_a_stopped_build_resumes_to_the_same_bytes(
 
 
 def test_interrupted_in_process(corpus: Path, tmp_path: Path) -> None:
-    config = load_config(None, settings(corpus, tmp_path / "out", "editor=null", "runtime.workers=0"))
+    config = load_config("photos", settings(corpus, tmp_path / "out", "editor=null", "runtime.workers=0"))
     seen = 0
 
     def stop(progress: object) -> None:
@@ -223,7 +223,7 @@ def test_interrupted_in_process(corpus: Path, tmp_path: Path) -> None:
 def test_a_disk_that_fills_up_ends_the_build_and_keeps_what_is_done(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = load_config(None, settings(corpus, tmp_path / "out", "editor=null", "runtime.workers=0"))
+    config = load_config("photos", settings(corpus, tmp_path / "out", "editor=null", "runtime.workers=0"))
     write, left = store_module._write_local, 250_000
 
     def write_until_full(path: Path, chunks: object) -> None:
