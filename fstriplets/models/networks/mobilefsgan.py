@@ -1,0 +1,366 @@
+"""MobileFSGAN: a face swapper of 2.5 M parameters and its three-scale discriminator.
+
+Yu, Zhu, Lu, Liu: Migrating face swap to mobile devices (ICME 2022), with its supplement for the
+structure of the blocks and for the four variants of the network ablation. State-dict names are
+those of the official release (whose files carry a `module.` prefix: adapters.strip_module).
+
+Where paper and release differ, this follows the release, whose weights then load:
+- the attention map comes from a 1x1 convolution (paper: 3x3) and has no sigmoid;
+- the identity branch goes down to 8x8 (paper: "down-samples three times", which holds for the rest);
+- a decoder block adds its result to what it was given, not to what the attention chose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import spectral_norm
+
+from fstriplets.models.networks.shapes import check_shape
+
+__all__ = ["OUTPUTS", "VARIANTS", "Layout", "MobileFSGANDiscriminator", "MobileFSGANGenerator", "Swapped"]
+
+_SLOPE = 0.01  # LeakyReLU of the generator
+_FULL = 256  # side the layers are named after; the network is convolutional and runs at others
+
+#: Allowed `outputs` of the generator: the paper's ablation takes the small ones away first.
+OUTPUTS: tuple[tuple[int, ...], ...] = ((256,), (256, 128), (256, 128, 64))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How many blocks run at each side, for an input of 256."""
+
+    #: Side -> attribute encoder blocks, from the largest side down.
+    attribute_blocks: dict[int, int]
+    #: Side -> decoder blocks; at most one more than attribute blocks there.
+    decoder_blocks: dict[int, int]
+    #: Smallest side of the identity encoder; from there it comes up again to the decoder's start.
+    identity_bottom: int = 8
+    #: Channels double with every halving of the side.
+    widen: bool = False
+    #: Residuals within blocks, and skips between the identity encoder's two halves.
+    fuse: bool = True
+
+
+_BASELINE = Layout({256: 2, 128: 3, 64: 4}, {256: 3, 128: 4, 64: 5})
+_HOURGLASS_SIDES = tuple(_FULL >> step for step in range(9))  # 256 … 1
+
+#: The paper's network ablation; sizes are those of its table within 2 % (wide 585 MiB, shallow 8.7,
+#: hourglass 12.3; the paper 586.0, 8.8, 12.4). `no_fusion` keeps the attention: it is how a decoder block reads the
+#: attributes, not one of the connections the supplement's second principle adds. `hourglass` has the
+#: baseline's depth (9 identity, 9 attribute, 12 decoder blocks) spread over nine sides down to a vector.
+VARIANTS: dict[str, Layout] = {
+    "baseline": _BASELINE,
+    "wide": replace(_BASELINE, widen=True),
+    "shallow": replace(
+        _BASELINE, attribute_blocks={256: 1, 128: 2, 64: 3}, decoder_blocks={256: 2, 128: 3, 64: 4}
+    ),
+    "no_fusion": replace(_BASELINE, fuse=False),
+    "hourglass": Layout(
+        attribute_blocks=dict.fromkeys(_HOURGLASS_SIDES, 1),
+        decoder_blocks={side: 2 if side >= 64 else 1 for side in _HOURGLASS_SIDES},
+        identity_bottom=1,
+    ),
+}
+
+
+class Swapped(NamedTuple):
+    """What the generator returns; an image is None where its output was not built."""
+
+    full: Tensor | None  # [B, 3, S, S] in [-1, 1]
+    half: Tensor | None  # [B, 3, S/2, S/2] in [-1, 1]
+    quarter: Tensor | None  # [B, 3, S/4, S/4] in [-1, 1]
+    attributes: list[Tensor]  # kept maps of the attribute encoder, from the largest side down
+
+    @property
+    def images(self) -> list[Tensor]:
+        """The images that were built, largest first."""
+        return [image for image in self[:3] if image is not None]
+
+
+class _Head(nn.Module):
+    """What both encoders share: RGB to features."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv_image = nn.Conv2d(3, channels, 3, padding=1)
+        self.conv1x1 = nn.Conv2d(channels, channels, 1)
+        self.conv3x3 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, 3, S, S] -> what feeds the identity branch, what feeds the attribute branch."""
+        features = F.leaky_relu(self.conv_image(image), _SLOPE)
+        return self.conv3x3(F.leaky_relu(self.conv1x1(features), _SLOPE)), features
+
+
+class _Block(nn.Module):
+    """BatchNorm, 1x1, LeakyReLU, 3x3; the block of attribute encoder and decoder."""
+
+    def __init__(self, channels: int, residual: bool) -> None:
+        super().__init__()
+        self.residual = residual
+        self.normalize = nn.BatchNorm2d(channels)
+        self.conv1x1 = nn.Conv2d(channels, channels, 1)
+        self.conv3x3 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv3x3(F.leaky_relu(self.conv1x1(self.normalize(x)), _SLOPE))
+        return x + y if self.residual else y
+
+
+class _IdentityBlock(nn.Module):
+    """Features normalised, then scaled and shifted by what two linear layers read in the embedding."""
+
+    def __init__(self, channels: int, embedding: int, residual: bool) -> None:
+        super().__init__()
+        self.residual = residual
+        self.normalize = nn.BatchNorm2d(channels, affine=False)
+        self.fc_mean = nn.Linear(embedding, channels)
+        self.fc_var = nn.Linear(embedding, channels)
+        self.conv1x1 = nn.Conv2d(channels, channels, 1)
+        self.conv3x3 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        scale = self.fc_var(embedding)[:, :, None, None]
+        shift = self.fc_mean(embedding)[:, :, None, None]
+        styled = F.leaky_relu(self.normalize(x) * scale + shift, _SLOPE)
+        y: Tensor = self.conv3x3(F.leaky_relu(self.conv1x1(styled), _SLOPE))
+        return x + y if self.residual else y
+
+
+class _Down(nn.Module):
+    """Halves the side."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.normalize = nn.BatchNorm2d(in_channels)
+        self.conv = nn.Conv2d(in_channels, out_channels, 4, stride=2, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(self.conv(self.normalize(x)), _SLOPE)
+
+
+class _Up(nn.Module):
+    """Doubles the side."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.normalize = nn.BatchNorm2d(in_channels)
+        self.conv = nn.Conv2d(in_channels, out_channels, 3, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.interpolate(self.normalize(x), scale_factor=2, mode="bilinear", align_corners=True)
+        return F.leaky_relu(self.conv(F.pad(x, (1, 1, 1, 1), mode="reflect")), _SLOPE)
+
+
+class _DecoderBlock(nn.Module):
+    """Attention between what comes up and the attribute map, then a block; residual around both."""
+
+    def __init__(self, channels: int, residual: bool) -> None:
+        super().__init__()
+        self.residual = residual
+        self.conv_attention = nn.Conv2d(channels, 1, 1)
+        self.basic_block = _Block(channels, residual=False)
+
+    def forward(self, x: Tensor, attribute: Tensor) -> Tensor:
+        attention = self.conv_attention(x)
+        y: Tensor = self.basic_block(attention * x + (1 - attention) * attribute)
+        return x + y if self.residual else y
+
+
+class _Output(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.conv(x))
+
+
+class _IdentityEncoder(nn.Module):
+    """Down to `identity_bottom`, replacing the identity on the way, and up again with skips."""
+
+    def __init__(self, layout: Layout, widths: dict[int, int], embedding: int) -> None:
+        super().__init__()
+        self.fuse = layout.fuse
+        self.sides = [side for side in widths if side >= layout.identity_bottom]
+        start = min(layout.decoder_blocks)  # where the decoder takes over
+        self.up_sides = [side for side in reversed(self.sides) if layout.identity_bottom < side <= start]
+        for side in self.sides:
+            if side < _FULL:
+                self.add_module(f"down{side}", _Down(widths[2 * side], widths[side]))
+            self.add_module(f"b{side}_down", _IdentityBlock(widths[side], embedding, layout.fuse))
+        for side in self.up_sides:
+            self.add_module(f"up{side}", _Up(widths[side // 2], widths[side]))
+            self.add_module(f"b{side}_up", _IdentityBlock(widths[side], embedding, layout.fuse))
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        skips: dict[int, Tensor] = {}
+        for side in self.sides:
+            if side < _FULL:
+                x = self.get_submodule(f"down{side}")(x)
+            x = skips[side] = self.get_submodule(f"b{side}_down")(x, embedding)
+        for side in self.up_sides:
+            x = self.get_submodule(f"up{side}")(x)
+            x = self.get_submodule(f"b{side}_up")(x + skips[side] if self.fuse else x, embedding)
+        return x
+
+
+class _AttributeEncoder(nn.Module):
+    """Keeps what the identity branch destroys: each block's map, and each side's first."""
+
+    def __init__(self, layout: Layout, widths: dict[int, int]) -> None:
+        super().__init__()
+        self.blocks = layout.attribute_blocks
+        for side, count in self.blocks.items():
+            if side < _FULL:
+                self.add_module(f"downsample{side}", _Down(widths[2 * side], widths[side]))
+            for index in range(1, count + 1):
+                self.add_module(f"b{side}_{index}", _Block(widths[side], layout.fuse))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        kept: list[Tensor] = []
+        for side, count in self.blocks.items():
+            if side < _FULL:
+                x = self.get_submodule(f"downsample{side}")(x)
+            kept.append(x)
+            for index in range(1, count + 1):
+                x = self.get_submodule(f"b{side}_{index}")(x)
+                kept.append(x)
+        return kept
+
+
+class _Decoder(nn.Module):
+    """Goes up from the identity branch's end, reading the attribute maps from the last to the first."""
+
+    def __init__(self, layout: Layout, widths: dict[int, int], outputs: Sequence[int]) -> None:
+        super().__init__()
+        self.outputs = tuple(outputs)
+        self.sides = sorted(layout.decoder_blocks)
+        self.blocks = layout.decoder_blocks
+        self.attribute_blocks = layout.attribute_blocks
+        for side in self.sides:
+            if side > self.sides[0]:
+                self.add_module(f"up{side}", _Up(widths[side // 2], widths[side]))
+            for index in self._indices(side):
+                self.add_module(f"b{side}_{index}", _DecoderBlock(widths[side], layout.fuse))
+            if side in self.outputs:
+                self.add_module(f"image{side}_output", _Output(widths[side]))
+
+    def _indices(self, side: int) -> range:
+        """The attribute maps of this side that are read, last first; 0 is the side's first map."""
+        last = self.attribute_blocks[side]
+        return range(last, last - self.blocks[side], -1)
+
+    def forward(self, x: Tensor, kept: list[Tensor]) -> dict[int, Tensor]:
+        images: dict[int, Tensor] = {}
+        end = len(kept)
+        for side in self.sides:
+            if side > self.sides[0]:
+                x = self.get_submodule(f"up{side}")(x)
+            first = end - self.attribute_blocks[side] - 1
+            for index in self._indices(side):
+                x = self.get_submodule(f"b{side}_{index}")(x, kept[first + index])
+            end = first
+            if side in self.outputs:
+                images[side] = self.get_submodule(f"image{side}_output")(x)
+        return images
+
+
+class MobileFSGANGenerator(nn.Module):
+    """Puts the identity of an embedding on a target photo.
+
+    The defaults are the paper's network: 2,517,781 parameters, 10.1 MB.
+    """
+
+    def __init__(
+        self,
+        num_channels: int = 64,  # of every map; `wide` doubles them with every halving of the side
+        embedding_size: int = 512,  # length of the source's id_embedding
+        variant: str = "baseline",  # key of VARIANTS: baseline, wide, shallow, no_fusion, hourglass
+        outputs: Sequence[int] = (256, 128, 64),  # one of OUTPUTS, named for an input of 256
+    ) -> None:
+        super().__init__()
+        if variant not in VARIANTS:
+            raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
+        if tuple(outputs) not in OUTPUTS:
+            raise ValueError(f"outputs must be one of {', '.join(map(str, OUTPUTS))}, got {tuple(outputs)}")
+        layout = VARIANTS[variant]
+        self.embedding_size = embedding_size
+        #: The input's sides must be multiples of this.
+        self.stride = _FULL // min(layout.identity_bottom, *layout.attribute_blocks)
+        sides = [_FULL >> step for step in range(self.stride.bit_length())]
+        widths = {side: num_channels * (_FULL // side if layout.widen else 1) for side in sides}
+        self.encoder_head = _Head(num_channels)
+        self.identity_encoder = _IdentityEncoder(layout, widths, embedding_size)
+        self.attribute_encoder = _AttributeEncoder(layout, widths)
+        self.decoder = _Decoder(layout, widths, outputs)
+
+    def forward(
+        self,
+        targets: Tensor,  # [B, 3, S, S] in [-1, 1]; S a multiple of `stride`
+        embeddings: Tensor,  # [B, embedding_size], of the sources, L2-normalised
+    ) -> Swapped:
+        check_shape("targets", targets, [None, 3, None, None], multiple_of=self.stride)
+        check_shape("embeddings", embeddings, [targets.shape[0], self.embedding_size])
+        identity, attribute = self.encoder_head(targets)
+        kept = self.attribute_encoder(attribute)
+        images = self.decoder(self.identity_encoder(identity, embeddings), kept)
+        return Swapped(images.get(256), images.get(128), images.get(64), kept)
+
+
+class _PatchDiscriminator(nn.Module):
+    """PatchGAN with spectral norm: one score for each overlapping patch."""
+
+    def __init__(self, channels: int, layers: int) -> None:
+        super().__init__()
+        widths = [channels * 2**step for step in range(layers + 1)]
+        stack: list[nn.Module] = [_spectral(3, channels, 2), nn.LeakyReLU(0.2)]
+        for step in range(1, layers + 1):
+            stride = 2 if step < layers else 1
+            stack += [
+                _spectral(widths[step - 1], widths[step], stride),
+                nn.BatchNorm2d(widths[step]),
+                nn.LeakyReLU(0.2),
+            ]
+        self.model = nn.Sequential(*stack, _spectral(widths[-1], 1, 1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.model(image)  # type: ignore[no-any-return]
+
+
+def _spectral(in_channels: int, out_channels: int, stride: int) -> nn.Module:
+    """4x4 convolution under torch's first spectral norm: official names `weight_orig`, `weight_u`."""
+    conv = nn.Conv2d(in_channels, out_channels, 4, stride=stride, padding=2)
+    return spectral_norm(conv)
+
+
+class MobileFSGANDiscriminator(nn.Module):
+    """Three independent PatchGANs, one a scale."""
+
+    def __init__(
+        self,
+        num_channels: int = 16,  # after the first layer; doubles with every layer
+        num_layers: int = 4,  # 4x4 convolutions between the first and the last; all but the last halve
+        sides: Sequence[int] = (256, 128, 64),  # names of the scales; those of the generator's `outputs`
+    ) -> None:
+        super().__init__()
+        self.sides = tuple(sides)
+        for side in self.sides:
+            self.add_module(f"discriminator_{side}", _PatchDiscriminator(num_channels, num_layers))
+
+    def forward(self, *images: Tensor) -> list[Tensor]:
+        """One image batch a scale, largest first, each [B, 3, S, S] in [-1, 1] -> scores [B, 1, H, W]."""
+        if len(images) != len(self.sides):
+            raise ValueError(f"expected {len(self.sides)} scales of images, got {len(images)}")
+        scores = []
+        for side, image in zip(self.sides, images, strict=True):
+            check_shape(f"images at {side}", image, [None, 3, None, None])
+            scores.append(self.get_submodule(f"discriminator_{side}")(image))
+        return scores
