@@ -152,14 +152,21 @@ def _run(
             tally.add(_value(outcome))
             tell(tally.progress("build"))
     quarantined: list[str] = []
+    retries: list[Task] = []
     for task in deadly:
         poison = _isolate(engine, store, task)
         quarantined += poison
         tell(tally.progress("build", f"{task.shard}: quarantined {len(poison)} photos"))
-        retry = Task(task.shard, replace(task, skip=tuple(poison)))
-        (outcome,) = engine.map(build_bucket, [retry])
-        tally.add(_value(outcome))
-        tell(tally.progress("build"))
+        retries.append(Task(task.shard, replace(task, skip=tuple(poison))))
+    hopeless: list[Outcome] = []
+    for outcome in engine.map(build_bucket, retries):
+        if outcome.died:  # the others first: nothing else is lost
+            hopeless.append(outcome)
+        else:
+            tally.add(_value(outcome))
+            tell(tally.progress("build"))
+    for outcome in hopeless:
+        _value(outcome)
     return quarantined
 
 
