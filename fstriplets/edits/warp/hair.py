@@ -113,7 +113,8 @@ def _fringe(
     portrait: Portrait, canvas: Canvas, mask: Array, strength: float, rng: np.random.Generator
 ) -> None:
     """Locks of strands from above the hairline to the brows, in the colour the hair now has."""
-    lines, widths, shades = _strands(portrait, mask, rng)
+    hairline = _hairline(portrait, mask)
+    lines, widths, shades = _strands(portrait, hairline, rng)
     count = int(len(lines) * (0.12 + 0.88 * strength**1.3))  # the same strands, more and more of them
     sigma = sharpness_sigma(portrait.image)
     cover, shade = draw_strands(
@@ -121,13 +122,15 @@ def _fringe(
     )
     # strands come out of the hair: they show little by little below their roots
     rooted = smoothstep(portrait.blur(mask, 0.07), 1.0, 0.55)
-    head = np.maximum(mask, portrait.polygon(face_outline(portrait, -1.05), 0.03))
+    head = np.maximum(mask, portrait.polygon(face_outline(portrait, float(hairline[1].min()) - 0.03), 0.02))
     _lay(portrait, canvas, mask, cover * rooted * head, shade, float(smoothstep(strength, 0, 0.2)))
 
 
-def _strands(portrait: Portrait, mask: Array, rng: np.random.Generator) -> tuple[Array, Array, Array]:
+def _strands(
+    portrait: Portrait, hairline: tuple[Array, Array], rng: np.random.Generator
+) -> tuple[Array, Array, Array]:
     """All strands of a full fringe in drawing order: lines [N, 8, 2], widths [N], shades [N, 8]."""
-    roots_x, roots_y = _hairline(portrait, mask)
+    roots_x, roots_y = hairline
     face = portrait.frame.to_face(portrait.points)
     count, steps = 900, 8
     x = rng.uniform(roots_x[0], roots_x[-1], count)
@@ -184,7 +187,10 @@ def _lay(portrait: Portrait, canvas: Canvas, mask: Array, cover: Array, shade: A
     overall = canvas.image[sure].mean(0) if sure.any() else around.mean((0, 1))
     trust = smoothstep(near, 0.002, 0.05)
     local = overall + trust * (around - overall)  # the hair above, or all of it where there is none near
-    colour = local * (0.55 + 0.95 * np.clip(shade, 0, 1))[..., None]
+    colour = local * (0.48 + 1.0 * np.clip(shade, 0, 1))[..., None]
     skin = np.clip(1 - mask, 0, 1)
     canvas.shade(1 - 0.28 * opacity * skin * np.clip(portrait.blur(cover, 0.05) - 0.2 * cover, 0, 1))
+    # where strands are dense no skin shines through them
+    dense = smoothstep(portrait.blur(cover, 0.02), 0.35, 0.8)
+    canvas.paint(0.75 * local, 0.7 * dense * opacity)
     canvas.paint(colour, cover * opacity)

@@ -21,7 +21,7 @@ Array = np.ndarray
 #: Side of the picture GrabCut sees.
 _SMALL = 104
 #: Least hair: this many square units of it, on this share of the rays.
-_MIN_HAIR, _MIN_RAYS = 0.35, 0.3
+_MIN_HAIR, _MIN_RAYS = 0.5, 0.35
 #: Lab distance within which colours are one head of hair, and beyond which hair is not background.
 _SAME_HAIR, _TOLD_APART = 20.0, 11.0
 #: Nearer to the skin's colour than this: a bald head, or hair that cannot be told from it.
