@@ -221,14 +221,18 @@ def _comb(root: np.ndarray, style: HairStyle) -> tuple[np.ndarray, float, float]
     x, y, z = root[:, :1], root[:, 1:2], root[:, 2:3]
     ex, ey, ez = np.eye(3, dtype=np.float32)
     side = np.sign(x - style.part * np.clip((y - 4) / 6, 0, 1))
-    on_top = np.clip((y - 8.5) / 3, 0, 1)
+    on_top, backward = np.clip((y - 8.5) / 3, 0, 1), np.clip((z + 2.5) / 4, 0, 1)
     name = style.name
     if name in ("buzz", "crop", "short"):
-        comb = style.forward * ez * on_top + 0.35 * side * ex * on_top - (0.5 * ey + 0.35 * ez) * (1 - on_top)
+        comb = (
+            style.forward * ez * on_top
+            + 0.35 * side * ex * on_top
+            - (0.5 * ey + 0.35 * ez * backward) * (1 - on_top)
+        )
         return comb, 0.10, 0.55
     if name == "swept":
         away = -np.sign(style.part) if style.part else 1.0
-        comb = (-0.55 * ez + 0.75 * ex * away) * on_top - (0.75 * ey + 0.45 * ez) * (1 - on_top)
+        comb = (-0.55 * ez + 0.75 * ex * away) * on_top - (0.75 * ey + 0.45 * ez * backward) * (1 - on_top)
         return comb, 0.22, 0.55
     if name == "fringe":
         return 1.0 * ez * on_top - 0.55 * ey + 0.25 * side * ex * on_top, 0.35, 0.30

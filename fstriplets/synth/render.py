@@ -92,9 +92,9 @@ def render_photo(body: Body, scene: Scene, mesh: Mesh, size: int) -> Photo:
 
 
 def _seen_through(body: Body, scene: Scene, mesh: Mesh, size: int) -> Photo:
-    """Glasses at part strength: the photo with them blended over the photo without."""
+    """Glasses at part strength: the photo with them blended over the photo as it was."""
     worn = render_photo(body, replace(scene, eyewear_strength=1.0), mesh, size)
-    bare = render_photo(body, replace(scene, eyewear=-1), mesh, size)
+    bare = render_photo(body, replace(scene, eyewear=None, tint=0.0, eyewear_strength=1.0), mesh, size)
     s = scene.eyewear_strength
     mixed = np.sqrt((1 - s) * bare.pixels.astype(np.float32) ** 2 + s * worn.pixels.astype(np.float32) ** 2)
     return Photo(np.round(mixed).astype(np.uint8), worn.truth if s >= 0.5 else bare.truth)

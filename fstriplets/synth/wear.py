@@ -18,6 +18,8 @@ FRAMES: tuple[tuple[str, float, float, float, float, float, float], ...] = (
     ("browline", 2.45, 1.80, 2.9, 0.1, 0.09, 2.6),
 )
 _ROUND, _SIDES = 40, 8
+#: How much frames wrap round the face: units back for each unit outwards, squared.
+_WRAP = 0.022
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,16 +50,20 @@ def fit_glasses(mesh: Mesh, vertices: np.ndarray, style: int, seed: int, tint: f
     _, wide, high, power, droop, radius, heavy = FRAMES[style % len(FRAMES)]
     size = rng.uniform(0.94, 1.06) * (1.08 if tint > 0.5 else 1.0)
     bridge = points[27] * 0.6 + points[28] * 0.4
-    cheek = vertices[(np.abs(mesh.neutral[:, 0]) < 5.6) & (np.abs(mesh.neutral[:, 1] - 3.4) < 2.4)][:, 2]
-    ahead = max(float(bridge[2]) - 0.15, float(np.percentile(cheek, 88)) - 0.35)
+    eyes = float(points[36:48, 1].mean()) - 0.18
+    x, y = np.abs(vertices[:, 0]), vertices[:, 1]
+    behind = (x > 0.9) & (x < 2 * wide * size + 0.4) & (np.abs(y - eyes) < high * size) & (vertices[:, 2] > 5)
+    # the lenses clear brow and cheek, however far they stand out
+    clear = vertices[behind, 2] + _WRAP * np.maximum(x[behind] - 1.0, 0) ** 2
+    ahead = max(float(bridge[2]) - 0.15, float(np.percentile(clear, 99.5)) + 0.05)
     parts: list[tuple[np.ndarray, np.ndarray]] = []
     lenses: list[tuple[np.ndarray, np.ndarray]] = []
     ears = _ear_tops(mesh, vertices)
     for side, eye in ((1.0, points[42:48].mean(0)), (-1.0, points[36:42].mean(0))):
         outline = _outline(wide * size, high * size, power, droop, side)
-        centre = np.array([side * max(abs(eye[0]) + 0.05, wide * size + 0.55), eye[1] - 0.18, 0])
+        centre = np.array([side * max(abs(eye[0]) + 0.05, wide * size + 0.55), eyes, 0])
         rim = outline + centre
-        rim[:, 2] = ahead - 0.022 * np.maximum(np.abs(rim[:, 0]) - 1.0, 0) ** 2
+        rim[:, 2] = ahead - _WRAP * np.maximum(np.abs(rim[:, 0]) - 1.0, 0) ** 2
         thick = radius * np.where(
             np.sin(np.linspace(0, 2 * np.pi, _ROUND, endpoint=False)) > -0.1, heavy, 1.0
         )
