@@ -118,6 +118,44 @@ def import_face_model(path: Path, output: Path | None) -> None:
     click.echo(f"face model: {written} ({written.stat().st_size / 2**20:.0f} MiB)")
 
 
+@synth.command("learn-skin")
+@click.argument("photos", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FILE",
+    help="The .npz to write (about 2 MB).",
+)
+@click.option(
+    "--credit", required=True, metavar="TEXT", help="Whose photos these are and their licence; kept in FILE."
+)
+def learn_skin(photos: Path, output: Path, credit: str) -> None:
+    """Learn skin from PHOTOS: one folder a person with neutral.jpg and, if there is one, smiling.jpg.
+
+    Frontal, sharp, all in one studio under one light; at least 20 people. FILE holds means, components,
+    spreads and correlations only. FSTRIPLETS_SKIN=FILE makes `synth faces` use it. Needs the weights yunet
+    and mediapipe_face_mesh.
+    """
+    from fstriplets.models.weights import require
+    from fstriplets.synth.facemodel import load_face_model
+    from fstriplets.synth.skin import learn_skin as learn
+
+    with _progress("people", True) as report:
+        statistics = learn(
+            photos,
+            output,
+            model=load_face_model(),
+            detector=require("yunet"),
+            mesh=require("mediapipe_face_mesh"),
+            credit=credit,
+            progress=report,
+        )
+    click.echo(f"skin of {statistics.people} people: {output} ({output.stat().st_size / 2**20:.1f} MiB)")
+    click.echo(f"next: FSTRIPLETS_SKIN={output} fstriplets synth faces …")
+
+
 @contextmanager
 def _progress(what: str, show: bool) -> Iterator[Callable[[int, int], None] | None]:
     """A bar on stderr in a terminal, nothing in a log."""

@@ -213,7 +213,7 @@ def truth_table(survey: Survey) -> Iterator[str]:
     steady = [float(np.linalg.norm(b - bias, axis=1).mean()) for b in survey.landmark_bias]
     yield f"landmarks: mean error {100 * np.mean(survey.landmark_error):.2f} % of the interocular distance"
     constant = float(np.linalg.norm(bias, axis=1).mean())
-    yield f"           constant part (mark-ups differ) {100 * constant:.2f} %, rest {100 * np.mean(steady):.2f} %"
+    yield f"           constant part (mark-up) {100 * constant:.2f} %, rest {100 * np.mean(steady):.2f} %"
     errors = np.stack(survey.pose_error)
     yield "pose: mean absolute error, degrees  " + "  ".join(
         f"{n} {e:.1f} (bias {b:+.1f})"

@@ -150,7 +150,7 @@ def _odd_part(skin: Reflectance) -> FloatArray:
 
 
 def _principal(maps: Sequence[FloatArray], count: int) -> _Components:
-    """Principal components of left halves [N, HALF, HALF // 2, 3] that at least MINIMUM_PEOPLE people carry."""
+    """Components of left halves [N, HALF, HALF // 2, 3] that at least MINIMUM_PEOPLE people carry."""
     flat = np.stack([m.ravel() for m in maps]).astype(np.float32)
     flat -= flat.mean(0)
     left, spread, right = np.linalg.svd(flat, full_matrices=False)

@@ -102,19 +102,19 @@ def studio_light(
     rng = np.random.default_rng(seed)
     rows, values = [], []
     for texture, weight in zip(textures, weights, strict=True):
-        light = texture.colour @ _LUMA + _FLOOR
+        luma = texture.colour @ _LUMA + _FLOOR
         skin = (weight > 0.6) & (regions.feature < 0.1)
-        middle = np.median(light[regions.cheeks & (weight > 0.8)])
+        middle = np.median(luma[regions.cheeks & (weight > 0.8)])
         chosen = skin & (rng.random(skin.shape) < 0.03)
         rows.append(_harmonics(texture.normal[chosen]))
-        values.append(light[chosen] / middle)
+        values.append(luma[chosen] / middle)
     basis, value = np.concatenate(rows), np.concatenate(values)
     ridge = 5e-4 * len(value) * np.diag([0, 1, 1, 1, 3, 3, 3, 3, 3])
-    weight = np.ones(len(value))
+    credence = np.ones(len(value))
     for _ in range(5):  # iteratively reweighted: highlights, beards and moles do not count
-        weighted = basis * weight[:, None]
+        weighted = basis * credence[:, None]
         light = np.linalg.solve(weighted.T @ basis + ridge, weighted.T @ value)
-        weight = 1 / (1 + ((basis @ light - value) / 0.12) ** 2)
+        credence = 1 / (1 + ((basis @ light - value) / 0.12) ** 2)
     return np.asarray(light)
 
 

@@ -40,7 +40,7 @@ def learn_skin(
     detector: Path,
     mesh: Path,
     credit: str,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> SkinStatistics:
     """Learn skin statistics from a folder of people and write them to `output`.
 
@@ -51,7 +51,7 @@ def learn_skin(
         detector: YuNet ONNX file.
         mesh: MediaPipe 468 landmark ONNX file.
         credit: whose photos these are and under which licence; kept in the file.
-        progress: called with (stage, done, total).
+        progress: called with people done and their number.
 
     Raises:
         CorpusError: fewer than 20 people could be used.
@@ -68,15 +68,15 @@ def study(
     model: FaceModel,
     detector: Path,
     mesh: Path,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[Studied]:
     """Fit, unwrap, align and de-light every person's photos."""
-    report = progress or (lambda stage, done, total: None)
     atlas, finder, basis = Atlas(model, SIZE), PhotoLandmarks(detector, mesh), expression_basis(model)
     people = sorted(folder for folder in photos.iterdir() if folder.is_dir()) if photos.is_dir() else []
     unwrapped: list[tuple[FloatArray, list[Unwrapped], list[FloatArray]]] = []
     for i, folder in enumerate(people):
-        report("fitting", i, len(people))
+        if progress:
+            progress(i, len(people))
         try:
             unwrapped.append(_unwrap_person(model, atlas, finder, basis, folder))
         except PhotoRejected:
@@ -86,7 +86,8 @@ def study(
             f"{photos}: only {len(unwrapped)} people could be used, {_FEWEST} are needed; "
             "expected one folder a person, each with neutral.jpg and, if there is one, smiling.jpg"
         )
-    report("removing light", 0, 1)
+    if progress:
+        progress(len(people), len(people))
     return _remove_light(atlas, unwrapped)
 
 

@@ -6,6 +6,7 @@ antisymmetric, so only the left half is kept. Its size is a few megabytes.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
@@ -79,8 +80,12 @@ def load_skin(path: str | Path) -> SkinStatistics:
 
 
 def shipped_skin() -> SkinStatistics:
-    """The statistics that come with fstriplets (read once a process)."""
-    return _load(str(Path(__file__).resolve().parents[1] / "data" / "skin.npz"))
+    """The statistics that people are drawn from: $FSTRIPLETS_SKIN, else those that come with fstriplets.
+
+    Read once a process. Another file gives other people for the same seeds.
+    """
+    own = os.environ.get("FSTRIPLETS_SKIN")
+    return _load(own or str(Path(__file__).resolve().parents[1] / "data" / "skin.npz"))
 
 
 @lru_cache(maxsize=4)
