@@ -78,7 +78,8 @@ class Editor(Protocol):
         """Edit a batch.
 
         Args:
-            faces: [B, 3, H, W] float32 in [-1, 1].
+            faces: [B, 3, H, W] float32 in [-1, 1]. Not to be written to: returning this very tensor
+                says that nothing changed.
             edit: one of `edits`.
             strength: [B] float32 in [0, 1]; 0 returns the input.
             seeds: [B] int64; the same seed gives the same picture.

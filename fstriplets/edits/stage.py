@@ -163,7 +163,8 @@ class EditStage:
             if i in result.rejected:
                 pictures.append(result.rejected[i])
                 continue
-            pixels = from_tensor(result.images[i])
+            # the very tensor handed in: nothing was changed, nothing needs converting
+            pixels = members[i].pixels if result.images is batch else from_tensor(result.images[i])
             if pixels is None:
                 pictures.append(PhotoRejected("not_finite", f"editor {editor.name} gave NaN", "failed"))
             else:
