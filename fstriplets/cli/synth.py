@@ -87,7 +87,7 @@ def faces(
     from fstriplets.synth.corpus import CorpusPlan, write_corpus
 
     plan = CorpusPlan(str(output), identities, images, size, seed, max_yaw, truth)
-    started = time.monotonic()
+    started, cpu = time.monotonic(), time.process_time()
     with _progress("people", not quiet) as report:
         table = write_corpus(plan, workers, scheduler, report)
     seconds = time.monotonic() - started

@@ -20,6 +20,8 @@ __all__ = ["Body", "build_body"]
 #: Strands grown a head; a photo draws as many of them as its pixels can show.
 STRANDS = 26000
 BEARD_STRANDS = 7000
+#: Height of the eyes' opening over their width: bounds, and that of the average face.
+_NARROW, _ROUND, _USUAL = 0.19, 0.43, 0.30
 #: How thick a strand is drawn, units: it stands for several hairs.
 STRAND_WIDTH = 0.045
 
@@ -61,6 +63,7 @@ def build_body(person: Person, mesh: Mesh, like: Body | None = None) -> Body:
         vertices = vertices + age_shape(
             mesh, person.age, person.chubby, vertices, mesh_normals(vertices, mesh)
         )
+        vertices = vertices + _opened(mesh, vertices)
         normals = mesh_normals(vertices, mesh)
     painted = ("texture", "age", "hair", "hair_colour", "grey", "beard", "moustache", "smile_map")
     if like is not None and _same(person, like.person, *painted):
@@ -82,6 +85,23 @@ def build_body(person: Person, mesh: Mesh, like: Body | None = None) -> Body:
     else:
         beard = grow_beard(mesh, regions, person, BEARD_STRANDS)
     return Body(person, vertices, normals, face, back, hair, grid, brows, beard)
+
+
+def _opened(mesh: Mesh, vertices: np.ndarray) -> np.ndarray:
+    """Offsets [V, 3] that keep neutral eyes between narrow and round, whatever the shape makes of the lids."""
+    points = vertices[mesh.landmarks]
+    offset = np.zeros_like(vertices)
+    for first, side in ((36, "R"), (42, "L")):
+        p = points[first : first + 6]
+        height = np.linalg.norm(p[1] - p[5]) + np.linalg.norm(p[2] - p[4])
+        # signed: the lids of some shapes cross
+        height *= np.sign((p[1] - p[5])[1] + (p[2] - p[4])[1])
+        ratio = height / (2 * np.linalg.norm(p[0] - p[3]))
+        wanted = _NARROW + (_ROUND - _NARROW) / (1 + np.exp(-(ratio - _USUAL) / 0.07))
+        weights = np.zeros(len(mesh.names), np.float32)
+        weights[mesh.index(f"eyeBlink_{side}")] = np.clip((ratio - wanted) / _USUAL, -1.2, 0.7)
+        offset += mesh.pose_expression(weights)
+    return offset
 
 
 def _same(a: Person, b: Person, *fields: str) -> bool:

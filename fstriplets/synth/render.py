@@ -115,7 +115,7 @@ def _draw_surfaces(
     vertices, normals, uv, canonical, faces, material = _assemble(scene, mesh, pose, surface, glasses)
     screen = camera(vertices)
     # some shapes push the eyeballs through the lids: they give way
-    screen[np.unique(mesh.faces[(mesh.material == EYE_L) | (mesh.material == EYE_R)]), 2] += 0.22
+    screen[np.unique(mesh.faces[(mesh.material == EYE_L) | (mesh.material == EYE_R)]), 2] += 0.06
     depth, triangle, weights = raster(screen, faces, big, big)
     values = interpolate(triangle, weights, faces, np.concatenate([vertices, normals, uv, canonical], 1))
     shadow, matrix = shadow_map(vertices, faces, scene.light.directions[0])

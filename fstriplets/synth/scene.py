@@ -165,8 +165,8 @@ _MOODS: dict[str, dict[str, float]] = {
     "grin": GRIN,
     "laugh": {
         "mouthSmile": 0.8,
-        "cheekSquint": 0.7,
-        "eyeSquint": 0.45,
+        "cheekSquint": 0.5,
+        "eyeSquint": 0.3,
         "jawOpen": 0.28,
         "mouthUpperUp": 0.3,
         "mouthLowerDown": 0.2,
