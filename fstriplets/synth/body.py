@@ -88,7 +88,7 @@ def build_body(person: Person, mesh: Mesh, like: Body | None = None) -> Body:
 
 
 def _opened(mesh: Mesh, vertices: np.ndarray) -> np.ndarray:
-    """Offsets [V, 3] that keep neutral eyes between narrow and round, whatever the shape makes of the lids."""
+    """Offsets [V, 3] that keep neutral eyes between narrow and round, whatever the shape of the lids."""
     points = vertices[mesh.landmarks]
     offset = np.zeros_like(vertices)
     for first, side in ((36, "R"), (42, "L")):
