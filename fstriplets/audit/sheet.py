@@ -41,7 +41,7 @@ def contact_sheet(dataset: str | Path | Store, path: str | Path, *, rows: int = 
     pixels = draw_sheet(dataset, rows=rows, seed=seed)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(path, _SUFFIXES[path.suffix.lower()], quality=92)
+        Image.fromarray(pixels).save(path, _SUFFIXES[path.suffix.lower()], quality=87)
     except OSError as error:
         raise OutputError(f"cannot write the contact sheet {path}: {error.strerror or error}") from error
 
