@@ -224,7 +224,7 @@ def test_nobody_is_near_the_average_face() -> None:
     ]
     apart = np.array([likeness.distance(person, zero) for person in people])
     assert np.median(apart) > 0.9 * likeness.LEAST
-    assert apart.min() > 0.6 * likeness.LEAST
+    assert apart.min() > 0.5 * likeness.LEAST
     assert likeness.distance(people[0], people[0]) == 0
 
 

@@ -42,20 +42,20 @@ class BrowShape(NamedTuple):
         span = (t - self.inner) / (self.outer - self.inner)
         end = 0.75 - 0.55 * self.taper
         profile = np.interp(span, [0, 0.12, 0.5, 1.0], [0.55, 1.0, 0.9 - 0.2 * self.taper, end])
-        return np.asarray((0.25 + 0.26 * density) * self.thickness * profile)
+        return np.asarray((0.29 + 0.27 * density) * self.thickness * profile)
 
 
 def draw_brow_shape(seed: int) -> BrowShape:
     """The brows of an identity seed."""
     rng = np.random.default_rng([seed, 22])
     return BrowShape(
-        lift=float(rng.uniform(-0.36, 0.34)),
-        arch=float(rng.uniform(-0.18, 0.48)),
+        lift=float(rng.uniform(-0.28, 0.24)),
+        arch=float(rng.uniform(-0.12, 0.26)),
         peak=float(rng.uniform(0.45, 0.8)),
-        tilt=float(rng.uniform(-0.30, 0.40)),
+        tilt=float(rng.uniform(-0.22, 0.34)),
         inner=float(rng.uniform(-0.14, 0.14)),
         outer=float(rng.uniform(0.78, 1.06)),
-        thickness=float(np.exp(rng.uniform(-0.6, 0.4))),
+        thickness=float(np.exp(rng.uniform(-0.42, 0.36))),
         taper=float(rng.uniform(0.0, 1.0)),
         length=float(np.exp(rng.uniform(-0.35, 0.25))),
         slant=float(rng.uniform(-0.3, 0.45)),

@@ -19,10 +19,10 @@ from fstriplets.synth.traits import TRAITS
 __all__ = ["IDENTITY_SIZE", "LIKENESS_FILE", "distance", "draw_identity"]
 
 IDENTITY_SIZE = 100 + len(TRAITS)
-#: Standard deviation of the face model's weights; traits are uniform to this either way; where all are cut off.
-MODE_SPREAD, TRAIT_REACH, LIMIT = 1.4, 1.9, 2.8
+#: Deviation of the face model's weights; reach of the traits, which are uniform; where all are cut off.
+MODE_SPREAD, TRAIT_REACH, LIMIT = 1.3, 1.8, 2.7
 #: Least distance from the average face (as of `distance`), and how far weights may be stretched for it.
-LEAST, STRETCH = 0.66, 1.4
+LEAST, STRETCH = 0.55, 1.4
 LIKENESS_FILE = Path(__file__).resolve().parent / "data" / "likeness.npz"
 
 
@@ -37,12 +37,14 @@ def draw_identity(seed: int, modes: np.ndarray) -> np.ndarray:
     # Uniform, not normal: many unlike features, none of them grotesque.
     traits = rng.uniform(-TRAIT_REACH, TRAIT_REACH, len(TRAITS))
     weights = np.clip(np.concatenate([modes * MODE_SPREAD, traits]), -LIMIT, LIMIT)
-    return np.clip(_outwards(weights), -LIMIT, LIMIT).astype(np.float32)
+    return np.asarray(np.clip(_outwards(weights), -LIMIT, LIMIT), np.float32)
 
 
 def distance(first: np.ndarray, second: np.ndarray) -> float:
-    """How different a recogniser should find two identities [130]: the length of the predicted change of its
-    normalised embedding, as far as shape decides it."""
+    """How different a recogniser should find two identities [130].
+
+    It is the length of the predicted change of its normalised embedding, as far as shape decides it.
+    """
     directions, gains = _sensitivity()
     return float(np.linalg.norm(((first - second) @ directions) * gains))
 

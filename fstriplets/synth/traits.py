@@ -80,7 +80,7 @@ class _Face:
 
     def move(self, w: np.ndarray, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> np.ndarray:
         """Shift by (x outwards, y, z)."""
-        return w[:, None] * np.stack([x * self.side, np.full_like(w, y), np.full_like(w, z)], 1)
+        return np.asarray(w[:, None] * np.stack([x * self.side, np.full_like(w, y), np.full_like(w, z)], 1))
 
     def scale(self, w: np.ndarray, centre: np.ndarray, factor: tuple[float, float, float]) -> np.ndarray:
         """Grow about `centre` (mirrored on the other side)."""
@@ -152,11 +152,11 @@ def _outline(f: _Face) -> dict[str, np.ndarray]:
     high = np.clip((f.y - 6.5) / 4, 0, 2) * np.clip((f.z + 6) / 6, 0, 1)
     whole = np.clip((f.y + 13) / 5, 0, 1)
     return {
-        "chin_length": f.move(low, y=-0.42),
+        "chin_length": f.move(low, y=-0.34),
         "chin_projection": f.move(f.window(0, -7.0, 2.6, 1.9), z=0.42),
-        "jaw_width": f.scale(jaw, np.zeros(3), (0.065, 0.0, 0.0)),
+        "jaw_width": f.scale(jaw, np.zeros(3), (0.05, 0.0, 0.0)),
         "cheekbone_width": f.move(cheekbone, x=0.30),
-        "cheek_fullness": f.move(cheek, x=0.22, z=0.28),
+        "cheek_fullness": f.move(cheek, x=0.17, z=0.22),
         "forehead_height": f.move(high, y=0.40),
         "face_width": f.scale(whole, np.zeros(3), (0.045, -0.02, 0.0)),
     }
