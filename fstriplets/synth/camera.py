@@ -17,6 +17,8 @@ def develop(linear: np.ndarray, scene: Scene) -> np.ndarray:
     filmic = np.clip((image * (2.51 * image + 0.03)) / (image * (2.43 * image + 0.59) + 0.14), 0, 1)
     image = 0.35 * filmic + 0.65 * np.clip(image / (1 + 0.14 * image), 0, 1)
     image = np.clip(image, 0, 1) ** np.float32(1 / 2.2)
+    grey = image @ np.array([0.299, 0.587, 0.114], np.float32)
+    image = np.clip(grey[..., None] + scene.saturation * (image - grey[..., None]), 0, 1)
     image = cv2.GaussianBlur(image, (0, 0), max(0.35, scene.blur * size))
     rng = np.random.default_rng([scene.seed, 6])
     grain = rng.standard_normal(image.shape, np.float32) * np.float32(scene.noise)

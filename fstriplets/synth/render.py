@@ -313,7 +313,8 @@ def _hair(
 
 def _hair_colour(strand: np.ndarray, colour: np.ndarray, grey: float) -> np.ndarray:
     """[S, 3]: each strand greys in its own time."""
-    share = np.clip((grey * 1.5 - strand) * 1.2 + 0.1, 0, 1)[:, None] * min(1.0, grey * 8)
+    own = np.clip((grey * 1.5 - strand) * 1.2 + 0.1, 0, 1)[:, None] * min(1.0, grey * 8)
+    share = 0.55 * own + 0.45 * grey  # a strand stands for several hairs
     return np.asarray(colour * (1 - share) + np.array([0.26, 0.25, 0.24]) * share, np.float32)
 
 

@@ -26,7 +26,8 @@ class Scene:
         backdrop: seed of the background; backdrop_kind: its name.
         distance: camera to head, units; zoom: face size factor; shift: [2] of the face, picture widths.
         exposure: factor on linear light; warmth: [3] white balance gains.
-        blur: defocus, share of the picture's width; noise: sensor noise; quality: JPEG quality 60..97.
+        blur: defocus, share of the picture's width; saturation: of the camera's colours, 1 as they are.
+        noise: sensor noise; quality: JPEG quality 60..97.
         neckline, looseness, cloth: clothes ([8]: two colours, pattern, scale).
         wears_own: wears their glasses, if they have any; eyewear: row of wear.FRAMES worn instead, -1
             for none, None for their own; tint: of the lenses, 0 clear .. 1 sunglasses;
@@ -47,6 +48,7 @@ class Scene:
     exposure: float
     warmth: np.ndarray
     blur: float
+    saturation: float
     noise: float
     quality: int
     neckline: str
@@ -80,7 +82,8 @@ def make_scene(mesh: Mesh, seed: int, max_yaw: float = 60.0) -> Scene:
         shift=rng.normal(0, 0.012, 2).astype(np.float32),
         exposure=float(np.exp(rng.normal(0.0, 0.12))),
         warmth=np.exp(rng.normal(0, 1, 1) * np.array([0.035, 0.0, -0.045])).astype(np.float32),
-        blur=float(abs(rng.normal(0, 0.0011))),
+        blur=float(min(0.006, rng.exponential(0.0013))),
+        saturation=float(np.exp(np.clip(rng.normal(0.12, 0.18), -0.3, 0.5))),
         noise=float(rng.uniform(0.002, 0.012)),
         quality=int(rng.integers(82, 96)),
         neckline=str(rng.choice(list(NECKLINES), p=[0.5, 0.14, 0.22, 0.14])),
