@@ -175,9 +175,8 @@ def _mean(statistics: SkinStatistics) -> FloatArray:
 
 @lru_cache(maxsize=2)
 def _plan(statistics: SkinStatistics) -> tuple[dict[str, npt.NDArray[np.intp]], FloatArray]:
-    """Columns of each group of variables, and a square root of their correlations."""
+    """Columns of each group of variables, and the factor of their correlations."""
     kinds = np.array([str(name).split("_")[0] for name in statistics.names])
     groups = {name: np.nonzero(kinds == name)[0] for name in WIDTH}
-    values, vectors = np.linalg.eigh(statistics.correlation.astype(np.float64))
-    factor = vectors * np.sqrt(np.clip(values, 1e-4, None))
-    return groups, factor / np.linalg.norm(factor, axis=1, keepdims=True)
+    # Cholesky's factor is unique; eigenvectors are not, and another machine would draw other people.
+    return groups, np.linalg.cholesky(statistics.correlation.astype(np.float64))
