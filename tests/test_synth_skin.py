@@ -107,6 +107,20 @@ def test_spots_darken_and_take_blue_most() -> None:
     assert change[2] > change[1] > change[0] > 0
 
 
+def test_moles_stay_where_they_are_with_age() -> None:
+    clean = np.ones((512, 512, 3), np.float32)
+    young, old = (
+        add_spots(clean, np.random.default_rng(4), age=age, freckles=0.3)[..., 1] for age in (0.2, 0.9)
+    )
+    assert (old <= young + 1e-6).all()
+    assert (old < young - 0.02).any()
+
+
+def test_identity_of_a_skin_does_not_depend_on_age() -> None:
+    young, old = (sample_skin(shipped_skin(), np.random.default_rng(1), age=age) for age in (0.0, 1.0))
+    assert np.array_equal(young.identity, old.identity)
+
+
 def test_smile_darkens_the_folds_beside_the_mouth_and_not_the_forehead() -> None:
     folds = smile_folds(shipped_skin())
     assert folds.shape == (512, 512)

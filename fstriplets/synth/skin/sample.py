@@ -73,6 +73,7 @@ def sample_skin(
         modes: how many identity weights to return; those beyond the learned ones are independent.
     """
     drawn = _draw(statistics, rng)
+    identity = np.r_[drawn["shape"], rng.standard_normal(max(0, modes - len(drawn["shape"])))][:modes]
     base = _base_colour(statistics, drawn["tone"][0], drawn["tint"])
     ratio: FloatArray = _mean(statistics) + _structure(statistics, drawn["even"], drawn["odd"])
     gains = np.exp(statistics.detail[:, 1] * np.r_[drawn["fine"], drawn["coarse"]]) * (
@@ -86,7 +87,6 @@ def sample_skin(
     ratio = add_spots(ratio, rng, age=age, freckles=chosen * float(np.clip(0.5 + drawn["tone"][0], 0, 1)))
     texture = np.clip(ratio * base.astype(np.float32), 0.01, 1)
     brow = base * np.exp((statistics.brow[:, 0] + statistics.brow[:, 1] * drawn["brow"]) / 2.2)
-    identity = np.r_[drawn["shape"], rng.standard_normal(max(0, modes - len(drawn["shape"])))][:modes]
     return SkinSample(
         texture,
         base.astype(np.float32),

@@ -23,19 +23,19 @@ _TINT = np.array([0.35, 0.75, 1.0], np.float32)
 def add_spots(ratio: FloatArray, rng: np.random.Generator, *, age: float, freckles: float) -> FloatArray:
     """Darken `ratio` [T, T, 3] by freckles (over nose and cheeks), moles and age spots (anywhere)."""
     size = ratio.shape[0]
-    many = round(900 * freckles**1.5)
-    layers = [
-        (_bridge(rng, many), rng.uniform(0.04, 0.22, many), 1.1),
-        (_anywhere(rng, moles := int(rng.poisson(4 + 3 * age))), rng.uniform(0.2, 0.9, moles), 1.3),
-        (
-            _anywhere(rng, blots := int(rng.poisson(45 * max(0.0, age - 0.35)))),
-            rng.uniform(0.05, 0.22, blots),
-            3.5,
-        ),
-    ]
+    layers = []
+    for place, rate, most, strengths, sigma in (
+        (_bridge, 900 * freckles**1.5, 900, (0.04, 0.22), 1.1),
+        (_anywhere, 4 + 3 * age, 24, (0.2, 0.9), 1.3),
+        (_anywhere, 45 * max(0.0, age - 0.35), 60, (0.05, 0.22), 3.5),
+    ):
+        # All spots a skin can have are drawn first: with age, more of the same appear and none moves.
+        spots, strength, luck = place(rng, most), rng.uniform(*strengths, most), rng.normal()
+        count = round(float(np.clip(rate + luck * np.sqrt(rate) * 0.8, 0, most)))
+        layers.append((spots[:count], strength[:count], sigma))
     dark = np.zeros((size, size), np.float32)
-    for place, strength, sigma in layers:
-        dark += _stamp(place * size, strength, sigma * size / 512, size)
+    for spots, strength, sigma in layers:
+        dark += _stamp(spots * size, strength, sigma * size / 512, size)
     return np.asarray(ratio * np.exp(-dark[..., None] * _TINT))
 
 
