@@ -24,7 +24,7 @@ LAYERS = [
     {"runtime"},
     {"audit"},
     {"build"},
-    {"synth"},
+    {"synth", "training"},
     {"cli"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

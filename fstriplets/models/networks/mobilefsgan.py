@@ -52,9 +52,9 @@ _BASELINE = Layout({256: 2, 128: 3, 64: 4}, {256: 3, 128: 4, 64: 5})
 _HOURGLASS_SIDES = tuple(_FULL >> step for step in range(9))  # 256 … 1
 
 #: The paper's network ablation; sizes are those of its table within 2 % (wide 585 MiB, shallow 8.7,
-#: hourglass 12.3; the paper 586.0, 8.8, 12.4). `no_fusion` keeps the attention: it is how a decoder block reads the
-#: attributes, not one of the connections the supplement's second principle adds. `hourglass` has the
-#: baseline's depth (9 identity, 9 attribute, 12 decoder blocks) spread over nine sides down to a vector.
+#: hourglass 12.3; the paper 586.0, 8.8, 12.4). `no_fusion` keeps the attention: it is how a decoder block
+#: reads the attributes, not one of the connections the supplement's second principle adds. `hourglass` has
+#: the baseline's depth (9 identity, 9 attribute, 12 decoder blocks) spread over nine sides down to a vector.
 VARIANTS: dict[str, Layout] = {
     "baseline": _BASELINE,
     "wide": replace(_BASELINE, widen=True),

@@ -50,9 +50,9 @@ class VGG19Slices(nn.Module):
             for index in range(start, end):
                 part.add_module(str(index), layers[index])
             self.add_module(f"slice{number}", part)
-        # ImageNet's statistics in [0, 1], constants of the network and no part of a checkpoint
-        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), persistent=False)
+        # ImageNet's statistics in [0, 1], constants, saved with the rest
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
 
     def forward(
         self,
