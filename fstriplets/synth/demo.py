@@ -19,8 +19,23 @@ from fstriplets.synth.scene import make_scene
 
 __all__ = ["make_demo"]
 
-#: Identity seeds of the demo's people, looked at and chosen to differ in looks.
-SEEDS = (200, 201, 202, 203, 206, 207, 208, 209, 210, 212, 213, 214, 215, 217)
+#: Folder -> identity seed: people looked at and chosen to differ in looks.
+PEOPLE = {
+    "p200": 703,
+    "p201": 730,
+    "p202": 735,
+    "p203": 700,
+    "p206": 704,
+    "p207": 737,
+    "p208": 723,
+    "p209": 706,
+    "p210": 707,
+    "p212": 602,
+    "p213": 725,
+    "p214": 726,
+    "p215": 722,
+    "p217": 739,
+}
 PHOTOS, SIZE, MAX_YAW = 6, 320, 40.0
 LICENCE = "CC0-1.0 (synthetic; face model ICT-FaceKit, MIT)"
 
@@ -29,8 +44,7 @@ def make_demo(folder: Path) -> None:
     """Writes FOLDER/photos/ID/NN.jpg and FOLDER/table.csv."""
     mesh = build_mesh(load_face_model())
     rows = []
-    for seed in SEEDS:
-        identity = f"p{seed:03d}"
+    for identity, seed in PEOPLE.items():
         body = build_body(make_person(seed), mesh)
         (folder / "photos" / identity).mkdir(parents=True, exist_ok=True)
         for k in range(PHOTOS):
