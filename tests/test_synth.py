@@ -254,3 +254,41 @@ def test_corpus_is_deterministic_resumes_and_reads_back(
 
     with pytest.raises(OutputError, match="other settings"):
         write_corpus(replace(plan, size=80), workers=0)
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_clone_of_the_whole_model_gives_the_same_people(shared_data: Path, tmp_path: Path) -> None:
+    """The npz written out as the OBJ files of a clone and imported again: the same model, the same photo."""
+    source = shared_data / "face_model" / "ict_facekit_light.npz"
+    model = load_face_model(source)
+    root = tmp_path / "FaceXModel"
+    root.mkdir()
+
+    def write(name: str, vertices: np.ndarray, tail: str = "") -> None:
+        text = "".join(f"v {x:.7f} {y:.7f} {z:.7f}\n" for x, y, z in vertices.tolist())
+        (root / f"{name}.obj").write_text(text + tail)
+
+    tail = "".join(f"vt {u:.7f} {v:.7f}\n" for u, v in model.uv.tolist())
+    current = -1
+    for face, uv, material in zip(model.faces + 1, model.uv_faces + 1, model.material, strict=True):
+        if material != current:
+            tail, current = f"{tail}usemtl {model.materials[material]}\n", material
+        tail += "f " + " ".join(f"{v}/{t}" for v, t in zip(face, uv, strict=True)) + "\n"
+    write("generic_neutral_mesh", model.neutral, tail)
+    for k, offset in enumerate(model.identity):
+        write(f"identity{k:03d}", model.neutral + offset)
+    for name, offset in zip(model.expression_names, model.expression, strict=True):
+        write(name, model.neutral + offset)
+    again = load_face_model(import_face_model(tmp_path, tmp_path / "model.npz"))
+    for name in ("faces", "uv_faces", "landmarks68"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(model, name))
+    np.testing.assert_allclose(again.identity, model.identity, atol=2e-3)
+    names = [[m.materials[i] for i in m.material] for m in (model, again)]
+    assert names[0] == names[1]
+    photos = []
+    for path in (source, tmp_path / "model.npz"):
+        drawn = Studio(path)
+        photos.append(drawn.photo(drawn.person(3), drawn.scene(11), SIZE))
+    difference = np.abs(photos[0].truth.landmarks68 - photos[1].truth.landmarks68).max()
+    assert difference < 0.05  # pixels: half precision rounds a text file's digits now and then
