@@ -98,6 +98,39 @@ def faces(
     click.echo(f"next: fstriplets build photos --corpus {output} --output DIR")
 
 
+@synth.command()
+@click.option("--people", type=click.IntRange(1, 200), default=12, show_default=True, help="People to show.")
+@click.option("--photos", type=click.IntRange(1, 20), default=4, show_default=True, help="Photos of each.")
+@click.option("--edits", is_flag=True, help="Show every edit at three strengths and the true swap instead.")
+@click.option("--size", type=click.IntRange(64, 1024), default=256, show_default=True, metavar="PX")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the first one."
+)
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), required=True, metavar="FILE", help=".png or .jpg"
+)
+def sheet(people: int, photos: int, edits: bool, size: int, seed: int, output: Path) -> None:
+    """Draw a contact sheet: people, or what each edit does to them."""
+    import cv2
+
+    from fstriplets.errors import OutputError
+    from fstriplets.synth.sheet import edit_sheet, people_sheet
+    from fstriplets.synth.studio import Studio
+
+    studio, seeds = Studio(), range(seed, seed + people)
+    if edits:
+        picture = edit_sheet(studio, seeds, (0.33, 0.66, 1.0), size)
+    else:
+        picture = people_sheet(studio, seeds, photos, size)
+    try:
+        written = cv2.imwrite(str(output), picture[..., ::-1])
+    except cv2.error as error:
+        raise OutputError(f"cannot write {output}: name a .png or .jpg ({error.err})") from error
+    if not written:
+        raise OutputError(f"cannot write {output}: does its folder exist?")
+    click.echo(f"{output}: {picture.shape[1]} x {picture.shape[0]} px")
+
+
 @synth.command("import-face-model")
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
 @click.option(

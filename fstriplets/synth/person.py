@@ -125,9 +125,9 @@ def make_person(seed: int) -> Person:
         moustache=float(rng.uniform(0.3, 1.0)) if bearded else 0.0,
         beard_length=float(rng.choice([0.12, 0.25, 0.6, 1.3], p=[0.4, 0.3, 0.2, 0.1])),
         chubby=float(rng.normal(0, 0.35)),
-        lipstick=0.0 if masculine else float(max(0.0, rng.normal(0.1, 0.3))),
+        lipstick=0.0 if masculine else float(np.clip(rng.normal(0.1, 0.25), 0, 0.5)),
         lip_colour=(
-            np.array([0.32, 0.06, 0.075]) * np.exp(rng.normal(0, 0.25, 3)) * (0.5 + 1.2 * tone)
+            np.array([0.26, 0.055, 0.06]) * np.exp(rng.normal(0, 0.25, 3)) * (0.5 + 1.2 * tone)
         ).astype(np.float32),
         glasses=int(rng.integers(0, 4)) if rng.random() < 0.25 else -1,
         glasses_seed=seed,
