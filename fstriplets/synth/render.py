@@ -12,6 +12,7 @@ from fstriplets.synth.body import STRAND_WIDTH, Body
 from fstriplets.synth.brows import place
 from fstriplets.synth.camera import develop
 from fstriplets.synth.clothes import garment_mesh
+from fstriplets.synth.hair import STYLES, HairStyle
 from fstriplets.synth.hairlight import GRID_SHAPE, march, pose_and_shade
 from fstriplets.synth.mesh import CLOTH, EYE_L, EYE_R, FRAME, GUMS, TEETH, Mesh, mesh_normals
 from fstriplets.synth.pose import PIVOT, Camera, Pose
@@ -287,10 +288,11 @@ def _hair(
     big = picture.image.shape[0]
     stride = int(np.clip(round(1000 / big), 1, 4))
     chosen = slice(None, None, stride)
+    knots = _knots(person.hair, hair.points.shape[1], camera.scale)
     light = scene.light
     screen, colours = pose_and_shade(
-        hair.points[chosen],
-        hair.head[chosen],
+        np.ascontiguousarray(hair.points[chosen, knots]),
+        np.ascontiguousarray(hair.head[chosen, knots]),
         hair.shade[chosen],
         _hair_colour(hair.grey[chosen], person.hair_colour, person.grey),
         np.stack([pose.head, pose.body]),
@@ -309,6 +311,12 @@ def _hair(
     draw_strands(
         screen[order], colours[order], widths, picture.depth, picture.image, picture.hair, 0.05, 0.45
     )
+
+
+def _knots(style: HairStyle, grown: int, scale: float) -> np.ndarray:
+    """Which knots of a strand are drawn: about one every four pixels, first and last among them."""
+    wanted = int(np.clip(STYLES.get(style.name, 3.0) * style.length * scale / 4, 8, grown))
+    return np.unique(np.round(np.linspace(0, grown - 1, wanted)).astype(int))
 
 
 def _hair_colour(strand: np.ndarray, colour: np.ndarray, grey: float) -> np.ndarray:

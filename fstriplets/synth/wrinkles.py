@@ -112,8 +112,8 @@ def draw_wrinkles(mesh: Mesh, seed: int, age: float) -> Wrinkles:
     for width, layer in layers.items():
         groove = cv2.GaussianBlur(layer, (0, 0), width * 0.8) * width * 2.0
         broad = cv2.GaussianBlur(layer, (0, 0), width * 2.6) * width * 6.0
-        height += 0.075 * width * (0.35 * broad - groove)
-        dark -= 0.20 * groove + 0.03 * broad
+        height += 0.115 * width * (0.35 * broad - groove)
+        dark -= 0.34 * groove + 0.065 * broad
     return Wrinkles(height, dark)
 
 
@@ -184,13 +184,13 @@ def age_shape(mesh: Mesh, age: float, chubby: float, vertices: np.ndarray, norma
         hollow = np.exp(-(((x - 4.9) / 1.3) ** 2) - ((y + 1.8) / 1.5) ** 2) * (z > 3)
         nose = np.exp(-((x / 1.5) ** 2) - ((y - 0.3) / 1.0) ** 2) * (z > 9)
         down = np.array([0, -1, 0], np.float32)
-        bulge = 0.30 * jowl + 0.13 * under - 0.22 * temple - 0.20 * hollow
+        bulge = 0.48 * jowl + 0.20 * under - 0.38 * temple - 0.36 * hollow
         offset = offset + old * bulge[:, None] * normals
-        offset = offset + old * (0.35 * jowl + 0.16 * brow + 0.18 * nose)[:, None] * down
+        offset = offset + old * (0.55 * jowl + 0.24 * brow + 0.30 * nose)[:, None] * down
         weights = np.zeros(len(mesh.names), np.float32)
         for name, value in (
-            ("mouthRollUpper", 0.30),
-            ("mouthRollLower", 0.25),
+            ("mouthRollUpper", 0.42),
+            ("mouthRollLower", 0.36),
             ("mouthFrown_L", 0.12),
             ("mouthFrown_R", 0.12),
         ):
