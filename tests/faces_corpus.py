@@ -17,9 +17,20 @@ def draw_face(person: int, photo: int, size: int = 96) -> np.ndarray:
     cv2.ellipse(image, centre, (int(size * 0.3), int(size * 0.4)), 0, 0, 360, skin, -1, cv2.LINE_AA)
     shift = int(rng.integers(-3, 4))
     for x in (0.38, 0.62):
-        cv2.circle(image, (int(size * x) + shift, int(size * 0.48)), size // 20, (20, 20, 30), -1, cv2.LINE_AA)
+        cv2.circle(
+            image, (int(size * x) + shift, int(size * 0.48)), size // 20, (20, 20, 30), -1, cv2.LINE_AA
+        )
     smile = int(rng.integers(5, 25))
-    cv2.ellipse(image, (size // 2 + shift, int(size * 0.7)), (size // 8, smile * size // 200 + 1), 0, 0, 180, (150, 40, 50), 2)
+    cv2.ellipse(
+        image,
+        (size // 2 + shift, int(size * 0.7)),
+        (size // 8, smile * size // 200 + 1),
+        0,
+        0,
+        180,
+        (150, 40, 50),
+        2,
+    )
     noise = rng.normal(0, 6, image.shape)
     return np.clip(image + noise, 0, 255).astype(np.uint8)
 
