@@ -66,10 +66,24 @@ def pull(names: tuple[str, ...], everything: bool) -> None:
 
 @weights.command("import")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-def import_(paths: tuple[Path, ...]) -> None:
-    """Install local copies: FILES, or every registered file below FOLDERS. Recognised by hash."""
-    from fstriplets.models.weights import import_file, import_folder, weights_folder
+@click.option("--as", "name", metavar="NAME", help="Take one FILE of your own as: stargan, spade.")
+@click.option("--licence", default="", help="With --as: its licence, written on every row it touches.")
+@click.option("--set", "options", multiple=True, metavar="KEY=VALUE", help="With --as: labels, size.")
+def import_(paths: tuple[Path, ...], name: str | None, licence: str, options: tuple[str, ...]) -> None:
+    """Install local copies: FILES, or every registered file below FOLDERS. Recognised by hash.
 
+    With --as NAME, a checkpoint of your own that no table knows: docs/editors.md.
+    """
+    from fstriplets.models.weights import import_as, import_file, import_folder, weights_folder
+
+    if name is not None:
+        if len(paths) != 1 or any("=" not in option for option in options):
+            raise click.UsageError("--as takes one FILE, and --set takes KEY=VALUE")
+        row = import_as(name, paths[0], licence, dict(option.split("=", 1) for option in options))
+        click.echo(f"{row.name}  {row.architecture}  {row.licence}  {row.note}")
+        return
+    if licence or options:
+        raise click.UsageError("--licence and --set go with --as NAME")
     count = 0
     for path in paths:
         if path.is_dir():

@@ -23,6 +23,8 @@ EDITORS: Registry[Callable[[], Editor]] = Registry(
     "editor",
     {
         "null": "fstriplets.edits.null:NullEditor",
+        "spade": "fstriplets.edits.spade:SpadeEditor",
+        "stargan": "fstriplets.edits.stargan:StarGANEditor",
         "warp": "fstriplets.edits.warp.editor:WarpEditor",
     },
     group="fstriplets.editors",

@@ -10,6 +10,7 @@ _PUBLIC = {
     "WeightsEntry": "table",
     "entry": "table",
     "file_sha256": "store",
+    "import_as": "local",
     "import_file": "store",
     "import_folder": "store",
     "installed": "store",

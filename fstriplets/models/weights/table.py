@@ -2,7 +2,8 @@
 
 A weights entry says where a file comes from, which bytes it must be, and under which licence; the
 licence travels with everything the weights touch. Entries of the file named by the environment
-variable FSTRIPLETS_WEIGHTS_REGISTRY come on top and win over shipped ones of the same name.
+variable FSTRIPLETS_WEIGHTS_REGISTRY come on top and win over shipped ones of the same name; so do
+those of local.yaml in the weights folder, which `weights import --as` writes (local.py).
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ import yaml
 from fstriplets.errors import WeightsError
 from fstriplets.resources import resource
 
-__all__ = ["REGISTRY_VARIABLE", "ROLES", "WeightsEntry", "entry", "load_registry", "registry"]
+__all__ = ["LOCAL_TABLE", "REGISTRY_VARIABLE", "ROLES", "WeightsEntry", "entry", "load_registry", "registry"]
 
 REGISTRY_VARIABLE = "FSTRIPLETS_WEIGHTS_REGISTRY"
+#: Table of the user's own checkpoints, in the weights folder.
+LOCAL_TABLE = "local.yaml"
 
 #: What weights can be for.
 ROLES = (
@@ -58,9 +61,14 @@ class WeightsEntry:
 
 
 def registry() -> dict[str, WeightsEntry]:
-    """All known weights by name: the shipped table, then $FSTRIPLETS_WEIGHTS_REGISTRY on top."""
+    """All known weights by name: the shipped table, local.yaml, then $FSTRIPLETS_WEIGHTS_REGISTRY."""
+    from fstriplets.models.weights.store import weights_folder  # store needs this file's entries
+
     extra = os.environ.get(REGISTRY_VARIABLE, "")
     known = dict(_cached(str(resource("manifests", "weights.yaml"))))
+    local = weights_folder() / LOCAL_TABLE
+    if local.is_file():
+        known |= load_registry(local)  # read anew: an import may have changed it
     return known | _cached(extra) if extra else known
 
 
