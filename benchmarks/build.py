@@ -116,10 +116,10 @@ def per_core(work: Path) -> list[Figure]:
 
 
 def free_dataset(work: Path) -> Path:
-    """A dataset of about 2,000 triplets with free edits in at least two shards a core, to be read."""
-    fewer = {"triplets_per_shard": 2000 // (2 * WORKERS)}
+    """A dataset of about 1,000 triplets with free edits in at least two shards a core, to be read."""
+    fewer = {"triplets_per_shard": 1000 // (2 * WORKERS)}
     config = _config(work, WORKERS).model_copy(update=fewer)
-    report = fstriplets.build(config, overwrite=True, limit=PEOPLE // 4)
+    report = fstriplets.build(config, overwrite=True, limit=PEOPLE // 8)
     return Path(report.output)
 
 

@@ -102,7 +102,14 @@ def faces(
 @click.option("--people", type=click.IntRange(1, 200), default=12, show_default=True, help="People to show.")
 @click.option("--photos", type=click.IntRange(1, 20), default=4, show_default=True, help="Photos of each.")
 @click.option("--edits", is_flag=True, help="Show every edit at three strengths and the true swap instead.")
-@click.option("--size", type=click.IntRange(64, 1024), default=256, show_default=True, metavar="PX")
+@click.option(
+    "--size",
+    type=click.IntRange(64, 1024),
+    default=256,
+    show_default=True,
+    metavar="PX",
+    help="Side of the square photos.",
+)
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the first one."
 )
