@@ -44,6 +44,8 @@ _PARTS = {
 }
 #: How far above the brows a full fringe ends, and how soft its lower edge is; face units.
 _END, _SOFT = 0.10, 0.08
+#: Height above the eyes up to which a forehead is looked for, face units.
+_CROWN = -1.6
 
 
 class SpadeEditor:
@@ -127,7 +129,10 @@ def label_map(portrait: Portrait, hair: np.ndarray) -> np.ndarray:
         hair: [H, W] in 0..1, from warp.hair.find_hair.
     """
     labels = np.zeros(hair.shape, np.int64)
-    labels[portrait.polygon(face_outline(portrait)) > 0.5] = LABELS.index("skin")
+    skin = portrait.polygon(face_outline(portrait)) > 0.5
+    # foreheads are of any height: skin goes up to the hair where there is hair above
+    skin |= (portrait.polygon(face_outline(portrait, _CROWN)) > 0.5) & np.logical_or.accumulate(hair > 0.5)
+    labels[skin] = LABELS.index("skin")
     labels[hair > 0.5] = LABELS.index("hair")
     for name, points in _PARTS.items():
         labels[portrait.polygon(portrait.points[list(points)]) > 0.5] = LABELS.index(name)
@@ -150,10 +155,11 @@ def _reveal(portrait: Portrait, hair: np.ndarray, forehead: np.ndarray, strength
     """The part of the forehead the fringe has reached [H, W] 0..1: at 1 all of it, soft at the end."""
     y = portrait.grid[1]
     rows = y[forehead > 0.5]
-    top, bottom = float(rows.min()), float(rows.max()) + _SOFT
+    top, bottom = float(np.percentile(rows, 2)), float(rows.max()) + _SOFT
     reached = smoothstep(y, top + strength * (bottom - top), top + strength * (bottom - top) - _SOFT)
-    edge = portrait.blur(np.maximum(forehead, hair), 0.02)
-    return np.asarray(forehead * reached * np.clip(edge, 0, 1), np.float32)
+    # soft towards the skin, full towards the hair it hangs from
+    edge = smoothstep(portrait.blur(np.maximum(forehead, hair), 0.05), 0.5, 0.95)
+    return np.asarray(forehead * reached * edge, np.float32)
 
 
 def _in_tones(picture: np.ndarray, painted: np.ndarray, wanted: np.ndarray) -> np.ndarray:
