@@ -62,7 +62,7 @@ def _built(report: BuildReport) -> list[str]:
         )
     if report.frozen:
         lines.append(
-            f"  left out    {report.frozen:,} new photos of people whose shards exist (reason identity_frozen)"
+            f"  left out    {report.frozen:,} new photos of people whose shards exist (identity_frozen)"
         )
     return [*lines, *_rejects(report.rejects)]
 
