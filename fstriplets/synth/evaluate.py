@@ -43,10 +43,9 @@ _STAGE = {
     "pose_estimator": "fsanet",
     "embedder": "mobilefacenet_foamliu",
     "image_size": _CROP,
-    # No gates: what is measured is whether faces are found and recognised, not whether they are good.
+    # No gates but the detector's own: what counts is whether faces are found, not whether they are good.
     "quality": {
         "min_face": 1,
-        "min_score": 0.0,
         "min_sharpness": 0.0,
         "brightness": (0.0, 255.0),
         "max_outside": 1.0,
