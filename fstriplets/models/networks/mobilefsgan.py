@@ -7,6 +7,7 @@ those of the official release (whose files carry a `module.` prefix: adapters.st
 Where paper and release differ, this follows the release, whose weights then load:
 - the attention map comes from a 1x1 convolution (paper: 3x3) and has no sigmoid;
 - the identity branch goes down to 8x8 (paper: "down-samples three times", which holds for the rest);
+- the release's pictures are BGR: its weights become RGB ones by adapters.mobilefsgan_rgb;
 - a decoder block adds its result to what it was given, not to what the attention chose.
 """
 
