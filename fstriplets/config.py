@@ -256,7 +256,8 @@ class PipelineConfig(_Section):
 
     def shaping(self) -> dict[str, Any]:
         """What can change a shard's bytes: everything but paths and `runtime`."""
-        return self.model_dump(mode="json", exclude={"corpus", "output", "runtime"})
+        data = self.model_dump(mode="json", exclude={"corpus", "output", "runtime"})
+        return {**data, "kinds": self.active_kinds()}
 
     def shaping_json(self) -> str:
         """`shaping` as JSON with sorted keys; PipelineConfig.model_validate_json reads it."""

@@ -189,6 +189,13 @@ def test_nobody_with_enough_photos_is_a_clear_error(tmp_path: Path) -> None:
         build(config_for(corpus, tmp_path / "out"), dry_run=True)
 
 
+def test_one_edit_alone_builds_the_kinds_it_can(drawn_corpus: Path, tmp_path: Path) -> None:
+    config = config_for(drawn_corpus, tmp_path / "out", "edits=[grin]")
+    report = build(config)
+    assert set(report.kinds) == {"attribute_target", "attribute_source"}
+    assert build(config).shards_resumed == sum(report.shards.values())
+
+
 def test_dry_run_writes_nothing_and_foretells_the_build(drawn_corpus: Path, tmp_path: Path) -> None:
     foretold = build(config_for(drawn_corpus, tmp_path / "out"), dry_run=True)
     assert not (tmp_path / "out").exists()
