@@ -158,6 +158,9 @@ def _look(stage: FaceStage, found: Survey, person: int, pixels: npt.NDArray[np.u
     except PhotoRejected:
         found.missed += 1
         return None
+    if faces[0].face.embedding is None:  # found, but too uncertain to be described
+        found.missed += 1
+        return None
     found.add(person, faces[0])
     return faces[0]
 
