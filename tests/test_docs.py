@@ -86,8 +86,9 @@ def test_commands_parse(line: str) -> None:
         assert len(arguments) == 1, line  # `fstriplets build` in running text
         return
     except click.BadParameter as error:
-        assert "does not exist" in error.message, line  # a file of the reader's own
-        return
+        if "does not exist" not in error.message:
+            raise
+        return  # a file of the reader's own
     if context.info_name == "build" and context.params["pipeline"] in recipes():
         settings = [item for item in context.params["settings"] if "my-" not in item]
         load_config(context.params["pipeline"], settings)

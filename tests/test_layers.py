@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "fstriplets"
 
 #: Layers from the bottom up; a module imports from its own layer and those before it.
 LAYERS = [
-    {"errors", "registry", "resources", "records", "config", "cv"},
+    {"errors", "lazy", "registry", "resources", "records", "config", "cv"},
     {"models"},
     {"corpus"},
     {"faces"},

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from fstriplets.lazy import lazy_exports
 
-_PUBLIC = {
-    "Inspection": "fstriplets.audit.counts",
-    "contact_sheet": "fstriplets.audit.sheet",
-    "draw_sheet": "fstriplets.audit.sheet",
-    "inspect_dataset": "fstriplets.audit.counts",
-    "write_report": "fstriplets.audit.report",
-}
-
-__all__ = sorted(_PUBLIC)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        return getattr(import_module(_PUBLIC[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__all__, __getattr__ = lazy_exports(
+    __name__,
+    {
+        "Inspection": "counts",
+        "contact_sheet": "sheet",
+        "draw_sheet": "sheet",
+        "inspect_dataset": "counts",
+        "write_report": "report",
+    },
+)

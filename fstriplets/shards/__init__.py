@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from fstriplets.lazy import lazy_exports
 
-_PUBLIC = {
-    "MANIFESTS": "fstriplets.shards.layout",
-    "EncodedFace": "fstriplets.shards.writer",
-    "ImageCodec": "fstriplets.shards.codec",
-    "Sample": "fstriplets.shards.writer",
-    "ShardStats": "fstriplets.shards.stats",
-    "Store": "fstriplets.shards.store",
-    "iter_manifest": "fstriplets.shards.manifest",
-    "TripletDataset": "fstriplets.shards.reader",
-    "list_stats": "fstriplets.shards.stats",
-    "merge_states": "fstriplets.shards.reader",
-    "open_triplets": "fstriplets.shards.reader",
-    "read_manifest": "fstriplets.shards.manifest",
-    "read_stats": "fstriplets.shards.stats",
-    "verify_shard": "fstriplets.shards.stats",
-    "write_shard": "fstriplets.shards.writer",
-}
-
-__all__ = sorted(_PUBLIC)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        return getattr(import_module(_PUBLIC[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__all__, __getattr__ = lazy_exports(
+    __name__,
+    {
+        "MANIFESTS": "layout",
+        "EncodedFace": "writer",
+        "ImageCodec": "codec",
+        "Sample": "writer",
+        "ShardStats": "stats",
+        "Store": "store",
+        "iter_manifest": "manifest",
+        "TripletDataset": "reader",
+        "list_stats": "stats",
+        "merge_states": "reader",
+        "open_triplets": "reader",
+        "read_manifest": "manifest",
+        "read_stats": "stats",
+        "verify_shard": "stats",
+        "write_shard": "writer",
+    },
+)

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from fstriplets.lazy import lazy_exports
 
-_PUBLIC = {
-    "KINDS": "fstriplets.triplets.kinds",
-    "Kind": "fstriplets.triplets.kinds",
-    "expected_triplets": "fstriplets.triplets.plan",
-    "form_triplet": "fstriplets.triplets.assemble",
-    "plan_triplets": "fstriplets.triplets.plan",
-    "possible_edits": "fstriplets.triplets.plan",
-    "split_of": "fstriplets.triplets.plan",
-}
-
-__all__ = sorted(_PUBLIC)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        return getattr(import_module(_PUBLIC[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__all__, __getattr__ = lazy_exports(
+    __name__,
+    {
+        "KINDS": "kinds",
+        "Kind": "kinds",
+        "expected_triplets": "plan",
+        "form_triplet": "assemble",
+        "plan_triplets": "plan",
+        "possible_edits": "plan",
+        "split_of": "plan",
+    },
+)

@@ -6,27 +6,21 @@ releases of one network differ in names only, the adapter is in fstriplets/model
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from fstriplets.lazy import lazy_exports
 
-_PUBLIC = {
-    "IResNet": "iresnet",
-    "MobileFSGANDiscriminator": "mobilefsgan",
-    "MobileFSGANGenerator": "mobilefsgan",
-    "MobileFaceNet": "mobilefacenet",
-    "SPADEGenerator": "spade",
-    "StarGANGenerator": "stargan",
-    "Swapped": "mobilefsgan",
-    "VGG19Slices": "vgg",
-    "check_shape": "shapes",
-    "iresnet50": "iresnet",
-    "mobilefacenet_arcface": "mobilefacenet",
-}
-
-__all__ = sorted(_PUBLIC)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        return getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__all__, __getattr__ = lazy_exports(
+    __name__,
+    {
+        "IResNet": "iresnet",
+        "MobileFSGANDiscriminator": "mobilefsgan",
+        "MobileFSGANGenerator": "mobilefsgan",
+        "MobileFaceNet": "mobilefacenet",
+        "SPADEGenerator": "spade",
+        "StarGANGenerator": "stargan",
+        "Swapped": "mobilefsgan",
+        "VGG19Slices": "vgg",
+        "check_shape": "shapes",
+        "iresnet50": "iresnet",
+        "mobilefacenet_arcface": "mobilefacenet",
+    },
+)
