@@ -237,3 +237,13 @@ def test_the_faces_layout_stores_each_face_once(drawn_corpus: Path, tmp_path: Pa
     assert run["status"] == "done"
     sizes = {d: sum(t.stat().st_size for t in (tmp_path / d).rglob("*.tar")) for d in ("faces", "triplets")}
     assert sizes["faces"] < 0.7 * sizes["triplets"]
+
+
+@pytest.mark.slow
+def test_dask_s_performance_report_lies_beside_run_json(drawn_corpus: Path, tmp_path: Path) -> None:
+    pytest.importorskip("bokeh", reason="needs the extra `report`")
+    build(
+        config_for(drawn_corpus, tmp_path / "out", "runtime.workers=1", "runtime.performance_report=true"),
+        limit=2,
+    )
+    assert b"Dask Performance Report" in (tmp_path / "out" / "performance.html").read_bytes()

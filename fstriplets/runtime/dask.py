@@ -158,6 +158,7 @@ class DaskEngine:
         if self._cluster is None:
             self._stack.callback(self._unregister)
         if self._report is not None:
+            self._stack.enter_context(self._client.as_current())  # the report asks for a current client
             self._stack.enter_context(_performance_report(self._report))
 
     def _start_local(self, devices: list[str | None]) -> SpecCluster:
