@@ -405,7 +405,7 @@ def _restore_environment(before: dict[str, str]) -> None:
 
 def _performance_report(path: Path) -> Any:
     try:
-        import bokeh  # type: ignore[import-not-found]  # noqa: F401
+        import bokeh  # noqa: F401
     except ImportError:
         raise MissingDependency("bokeh", "report", "runtime.performance_report") from None
     return distributed.performance_report(filename=str(path))
