@@ -45,10 +45,12 @@ def _planned(report: BuildReport) -> list[str]:
 
 
 def _built(report: BuildReport) -> list[str]:
-    rate = report.triplets / report.seconds if report.seconds > 0 else 0.0
+    # A rate over shards of an earlier run would be nobody's.
+    timed = report.seconds > 0 and not report.shards_resumed
+    rate = f" ({report.triplets / report.seconds:,.0f}/s)" if timed else ""
     resumed = f", {report.shards_resumed:,} of them kept from an earlier run" if report.shards_resumed else ""
     lines = [
-        f"done in {duration(report.seconds)}: {report.triplets:,} triplets ({rate:,.0f}/s)",
+        f"done in {duration(report.seconds)}: {report.triplets:,} triplets{rate}",
         f"  identities  {report.identities:,}",
         f"  photos      {report.photos:,} → {report.faces:,} faces → {report.edits:,} edits",
         f"  triplets    {report.triplets:,}   {_counts(report.kinds)}",
