@@ -189,7 +189,7 @@ def test_summary_tells_counts_reasons_and_places() -> None:
     )
     text = "\n".join(summary_lines(report))
     for said in (
-        "280 triplets (20/s)",
+        "280 triplets\n",
         "4 (train 3, val 1), 12 MB, 2 of them kept",
         "photos: 4 duplicate, 1 truncated",
         "91%",
@@ -199,6 +199,12 @@ def test_summary_tells_counts_reasons_and_places() -> None:
         "fstriplets inspect out --sheet",
     ):
         assert said in text, said
+
+
+def test_a_rate_is_told_only_of_what_this_run_made() -> None:
+    assert "280 triplets (20/s)" in summary_lines(BuildReport(output="out", triplets=280, seconds=14.0))[0]
+    resumed = BuildReport(output="out", triplets=280, seconds=14.0, shards_resumed=1)
+    assert summary_lines(resumed)[0].endswith("280 triplets")
 
 
 def test_a_dry_run_says_that_nothing_was_written() -> None:
