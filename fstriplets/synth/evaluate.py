@@ -44,8 +44,8 @@ _STAGE = {
     "embedder": "mobilefacenet_foamliu",
     "image_size": _CROP,
     # No gates but the detector's own: what counts is whether faces are found, not whether they are good.
+    # `min_face` stays: it tells yunet at which scale to look, and 1 makes it doubt large faces.
     "quality": {
-        "min_face": 1,
         "min_sharpness": 0.0,
         "brightness": (0.0, 255.0),
         "max_outside": 1.0,

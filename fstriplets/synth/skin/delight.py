@@ -42,6 +42,7 @@ class Regions:
 
     @classmethod
     def of(cls, atlas: Atlas) -> Regions:
+        """Regions of an atlas, from where each texel lies on the neutral mesh (model units): [S, S] each."""
         x, y, z = (atlas.position[..., k] for k in range(3))
         eyes = ((np.abs(x) - 3.2) / 3.0) ** 2 + ((y - 3.9) / 1.9) ** 2 < 1
         mouth = (x / 3.4) ** 2 + ((y + 4.4) / 1.9) ** 2 < 1
