@@ -31,6 +31,7 @@ COMMANDS = {
         "fstriplets.cli.weights:weights",
         "Network weights: see what is known, fetch it, take local copies, check them.",
     ),
+    "train": ("fstriplets.cli.train:train", "Train networks from recipes."),
     "synth": ("fstriplets.cli.synth:synth", "Render synthetic faces with ground truth."),
 }
 

@@ -99,6 +99,67 @@ def faces(
 
 
 @synth.command()
+@click.option("--people", type=click.IntRange(min=1), required=True, metavar="N", help="People to draw.")
+@click.option("--photos", type=click.IntRange(1, 100), default=4, show_default=True, help="Photos of each.")
+@click.option(
+    "--edits",
+    type=click.IntRange(0, 100),
+    default=5,
+    show_default=True,
+    help="Edited pictures of each.",
+)
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder to write."
+)
+@click.option(
+    "--size",
+    type=click.IntRange(64, 1024),
+    default=256,
+    show_default=True,
+    metavar="PX",
+    help="Side of the square pictures.",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=77, show_default=True, help="Another seed, other people."
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Worker processes; 0 draws in this process.  [default: one a core]",
+)
+@click.option("--scheduler", metavar="ADDRESS", help="Join a running Dask scheduler (DIR must be shared).")
+@click.option("--quiet", "-q", is_flag=True, help="No progress; the summary only.")
+def pairs(
+    people: int,
+    photos: int,
+    edits: int,
+    output: Path,
+    size: int,
+    seed: int,
+    workers: int | None,
+    scheduler: str | None,
+    quiet: bool,
+) -> None:
+    """Draw training data: photos, the same photos edited, and the truth of both.
+
+    What `fstriplets train faces` and `train editor` learn from. A run that was stopped goes on when the
+    command is given again; more --people may be asked for later.
+    """
+    import time
+
+    from fstriplets.synth.pairs import PairPlan, write_pairs
+
+    plan = PairPlan(str(output), people, photos, edits, size, seed)
+    started = time.monotonic()
+    with _progress("people", not quiet) as report:
+        write_pairs(plan, workers, scheduler, report)
+    pictures = people * (photos + edits)
+    click.echo(f"{people:,} people, {pictures:,} pictures in {time.monotonic() - started:.0f} s: {output}")
+    click.echo(f"next: fstriplets train faces train-analyser --data {output} --output RUN")
+
+
+@synth.command()
 @click.option("--people", type=click.IntRange(1, 200), default=12, show_default=True, help="People to show.")
 @click.option("--photos", type=click.IntRange(1, 20), default=4, show_default=True, help="Photos of each.")
 @click.option("--edits", is_flag=True, help="Show every edit at three strengths and the true swap instead.")

@@ -31,6 +31,7 @@ def list_() -> None:
         table.add_column(column, overflow="fold", no_wrap=column in ("name", "status"))
     for row in registry().values():
         status = "installed" if installed(row.name) else "pull" if row.url else "import"
+        status = "bundled" if row.bundled else status
         table.add_row(row.name, row.role, _size(row.bytes), row.licence, status, row.architecture)
     console = Console()
     console.print(table)

@@ -159,6 +159,7 @@ def _studio() -> Studio:
 def _draw_person(payload: tuple[PairPlan, int]) -> int:
     """Draws one person's pictures and writes their file."""
     from fstriplets.synth.edits import apply_edit
+    from fstriplets.synth.render import eyewear_of
 
     plan, index = payload
     studio = _studio()
@@ -172,13 +173,24 @@ def _draw_person(payload: tuple[PairPlan, int]) -> int:
     names = list(PAIR_EDITS)
     odds = np.array([PAIR_EDITS[name] for name in names])
     chosen = rng.choice(len(names), plan.edits, replace=plan.edits > len(names), p=odds / odds.sum())
-    for n, i in enumerate(chosen):
-        k = (n + int(rng.integers(plan.photos))) % plan.photos
+    worn = [eyewear_of(studio.body(person), scene) >= 0 for scene in scenes]
+    for i in chosen:
+        edit, k = _fitting(names[i], person, worn, rng)
         strength = 1.0 if rng.random() < FULL else float(rng.uniform(LEAST_STRENGTH, 1))
-        edited = apply_edit(person, scenes[k], studio.mesh, names[i], strength, int(rng.integers(2**31)))
-        _draw(studio, pictures, *edited, plan.size, base=k, edit=names[i], strength=strength, like=person)
+        edited = apply_edit(person, scenes[k], studio.mesh, edit, strength, int(rng.integers(2**31)))
+        _draw(studio, pictures, *edited, plan.size, base=k, edit=edit, strength=strength, like=person)
     pictures.write(_path(Path(plan.output), index))
     return len(pictures.base)
+
+
+def _fitting(edit: str, person: Person, worn: list[bool], rng: np.random.Generator) -> tuple[str, int]:
+    """The edit and the photo it goes on: no glasses over glasses, no haircut for the bald."""
+    free = [k for k, has in enumerate(worn) if not has]
+    if edit in ("glasses", "sunglasses"):
+        return (edit, int(rng.choice(free))) if free else ("grin", int(rng.integers(len(worn))))
+    if edit.startswith("hair_") and (person.hair.name == "bald" or person.hair.loss > 0.5):
+        edit = "aging"
+    return edit, int(rng.integers(len(worn)))
 
 
 def _draw(

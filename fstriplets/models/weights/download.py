@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from fstriplets.errors import WeightsError
-from fstriplets.models.weights.store import file_sha256, install, weights_folder
+from fstriplets.models.weights.store import file_sha256, install, require, weights_folder
 from fstriplets.models.weights.table import WeightsEntry, entry
 
 __all__ = ["pull"]
@@ -37,6 +37,8 @@ def pull(name: str, *, attempts: int = 3, progress: Progress | None = None) -> P
         WeightsError: no address known, unreachable, or the bytes are not the registered ones.
     """
     wanted = entry(name)
+    if wanted.bundled:
+        return require(name)
     if not wanted.url:
         raise WeightsError(
             f"no public address is known for {name!r}: get {wanted.file} from"

@@ -27,6 +27,7 @@ __all__ = [
     "require",
     "verify",
     "weights_folder",
+    "weights_path",
 ]
 
 FOLDER_VARIABLE = "FSTRIPLETS_WEIGHTS"
@@ -53,13 +54,20 @@ def file_sha256(path: Path) -> str:
     return _hashes[key]
 
 
+def weights_path(wanted: WeightsEntry) -> Path:
+    """Where the file of an entry is, or would be: the weights folder, or inside the package."""
+    if wanted.bundled:
+        return Path(__file__).parent / "bundled" / wanted.file
+    return weights_folder() / wanted.file
+
+
 def installed(name: str) -> Path | None:
-    """Path of the weights `name` if a file of the right size is in the weights folder, else None.
+    """Path of the weights `name` if a file of the right size is there, else None.
 
     Cheap: the hash is checked by `require` and `verify`.
     """
     wanted = entry(name)
-    path = weights_folder() / wanted.file
+    path = weights_path(wanted)
     try:
         return path if path.stat().st_size == wanted.bytes else None
     except OSError:
@@ -73,7 +81,7 @@ def require(name: str) -> Path:
         WeightsError: not installed, or not the bytes the table names; says which command helps.
     """
     wanted = entry(name)
-    path = weights_folder() / wanted.file
+    path = weights_path(wanted)
     if not path.is_file():
         raise WeightsError(f"weights {name!r} are not installed: {_way_out(wanted)}")
     found = file_sha256(path)
@@ -86,6 +94,8 @@ def require(name: str) -> Path:
 
 
 def _way_out(wanted: WeightsEntry) -> str:
+    if wanted.bundled:
+        return "they travel with fstriplets: install the package again"
     local = f"fstriplets weights import FILE (a local copy of {wanted.file})"
     return (
         f"fstriplets weights pull {wanted.name}, or {local}"
@@ -143,6 +153,8 @@ def install(wanted: WeightsEntry, path: Path) -> Path:
     Raises:
         WeightsError: the folder cannot be written, or the bytes changed while being copied.
     """
+    if wanted.bundled:
+        return require(wanted.name)
     folder = weights_folder()
     final = folder / wanted.file
     if final.is_file() and final.stat().st_size == wanted.bytes and file_sha256(final) == wanted.sha256:
@@ -192,7 +204,7 @@ def verify(names: list[str] | None = None) -> Iterator[Verified]:
         names: which; None for all registered ones.
     """
     for wanted in [entry(name) for name in names] if names else list(registry().values()):
-        path = weights_folder() / wanted.file
+        path = weights_path(wanted)
         if not path.is_file():
             status = "missing"
         elif path.stat().st_size != wanted.bytes:

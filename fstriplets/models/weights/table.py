@@ -58,6 +58,7 @@ class WeightsEntry:
     input: str = ""  #: shape, channel order and range
     output: str = ""
     note: str = ""
+    bundled: bool = False  #: travels with the package
 
 
 def registry() -> dict[str, WeightsEntry]:
@@ -115,7 +116,8 @@ def _row(where: str, name: str, row: Any) -> WeightsEntry:
     required = ("role", "architecture", "file", "sha256", "bytes", "licence")
     if missing := [key for key in required if not row.get(key)]:
         raise WeightsError(f"{where}: key {missing[0]!r} is missing")
-    values = {key: str(value) for key, value in row.items() if key != "bytes" and value is not None}
+    texts = {key: value for key, value in row.items() if key not in ("bytes", "bundled")}
+    values = {key: str(value) for key, value in texts.items() if value is not None}
     if values["role"] not in ROLES:
         raise WeightsError(f"{where}: role {values['role']!r}; choose one of: {', '.join(ROLES)}")
     if not re.fullmatch(r"[0-9a-f]{64}", values["sha256"]):
@@ -125,4 +127,7 @@ def _row(where: str, name: str, row: Any) -> WeightsEntry:
         raise WeightsError(f"{where}: file {values['file']!r} must be a plain file name")
     if not isinstance(row["bytes"], int) or row["bytes"] <= 0:
         raise WeightsError(f"{where}: bytes must be a whole number above 0")
-    return WeightsEntry(name=name, bytes=row["bytes"], **values)
+    bundled = row.get("bundled", False)
+    if not isinstance(bundled, bool):
+        raise WeightsError(f"{where}: bundled must be true or false")
+    return WeightsEntry(name=name, bytes=row["bytes"], bundled=bundled, **values)

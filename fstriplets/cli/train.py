@@ -1,0 +1,121 @@
+"""`fstriplets train`: the bundled networks and swap models, from recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from fstriplets.training.loop import Progress
+
+__all__ = ["train"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@click.group()
+def train() -> None:
+    """Train networks. A run that was stopped goes on when the command is given again.
+
+    \b
+      fstriplets synth pairs --people 1200 --output pairs/
+      fstriplets train faces train-detector --data pairs/ --output runs/detector
+      fstriplets train editor train-editor --data pairs/ --output runs/editor
+    """
+
+
+def _options(command: F) -> F:
+    for option in reversed(
+        [
+            click.argument("recipe"),
+            click.option(
+                "--data",
+                type=click.Path(path_type=Path),
+                required=True,
+                metavar="DIR",
+                help="Training data: `fstriplets synth pairs`.",
+            ),
+            click.option(
+                "--output",
+                "-o",
+                type=click.Path(path_type=Path),
+                required=True,
+                metavar="DIR",
+                help="Folder of the run: checkpoint, metrics.jsonl, export/.",
+            ),
+            click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change the recipe."),
+            click.option("--threads", type=click.IntRange(min=1), metavar="N", help="torch threads."),
+            click.option(
+                "--max-minutes",
+                type=click.FloatRange(min=0, min_open=True),
+                metavar="M",
+                help="Stop with a checkpoint after so long.",
+            ),
+            click.option("--quiet", "-q", is_flag=True, help="No progress; the summary only."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+@train.command()
+@_options
+def faces(**options: Any) -> None:
+    """Train a bundled face network; RECIPE: train-detector, train-analyser, train-identity or a YAML file."""
+    _train("faces", **options)
+
+
+@train.command()
+@_options
+def editor(**options: Any) -> None:
+    """Train the `flow-gan` editor; RECIPE: train-editor or a YAML file."""
+    _train("editor", **options)
+
+
+def _train(
+    command: str,
+    recipe: str,
+    data: Path,
+    output: Path,
+    overrides: tuple[str, ...],
+    threads: int | None,
+    max_minutes: float | None,
+    quiet: bool,
+) -> None:
+    import torch
+
+    from fstriplets.training.loop import run_training
+    from fstriplets.training.recipe import load_training
+
+    if threads:
+        torch.set_num_threads(threads)
+    job, chosen, plain = load_training(recipe, data, command, list(overrides))
+    done = run_training(
+        job,
+        output,
+        steps=chosen.steps,
+        seed=chosen.seed,
+        recipe=plain,
+        validate_every=chosen.validate_every,
+        max_minutes=max_minutes,
+        report=None if quiet else _show,
+    )
+    if not done:
+        click.echo(f"stopped after {max_minutes:g} minutes; the same command goes on: {output}")
+        return
+    for file in sorted((output / "export").iterdir()):
+        click.echo(f"{file}  {file.stat().st_size / 1e6:.2f} MB")
+
+
+def _show(progress: Progress) -> None:
+    values = "  ".join(f"{name} {value:.4g}" for name, value in progress.values.items())
+    if progress.validation:
+        click.echo(f"  validation at {progress.step:,}: {values}")
+        return
+    left = (progress.steps - progress.step) / max(progress.rate, 1e-9) / 60
+    click.echo(
+        f"{progress.step:>8,}/{progress.steps:,}  {progress.rate:.1f} steps/s, {left:.0f} min to go  {values}"
+    )
