@@ -70,13 +70,18 @@ class PairSet:
 
     def pixels(self, index: int) -> npt.NDArray[np.uint8]:
         """The photo: uint8 [S, S, 3] RGB."""
-        picture = cv2.imdecode(self._jpeg[index], cv2.IMREAD_COLOR)
-        return np.ascontiguousarray(picture[..., ::-1])
+        return np.ascontiguousarray(_decoded(self._jpeg[index], cv2.IMREAD_COLOR)[..., ::-1])
 
     def labels(self, index: int) -> npt.NDArray[np.uint8]:
         """Part labels: uint8 [S, S], values of synth.regions.LABELS."""
-        picture: npt.NDArray[np.uint8] = cv2.imdecode(self._png[index], cv2.IMREAD_GRAYSCALE)
-        return picture
+        return _decoded(self._png[index], cv2.IMREAD_GRAYSCALE)
+
+
+def _decoded(data: npt.NDArray[np.uint8], how: int) -> npt.NDArray[np.uint8]:
+    picture = cv2.imdecode(data, how)
+    if picture is None:
+        raise DatasetError("a picture of the training pairs is damaged: draw the set again")
+    return np.asarray(picture, np.uint8)
 
 
 def _in_part(number: int, part: str) -> bool:
