@@ -1,0 +1,127 @@
+"""The training loop: exact resume, stops, refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fstriplets.errors import ConfigError, FstripletsError, OutputError
+from fstriplets.training.loop import run_training, warmup_cosine
+from fstriplets.training.recipe import load_training, read_recipe
+
+
+class _Line:
+    """Fits a line with noise in the data and dropout in the network."""
+
+    def __init__(self, break_at: int = -1) -> None:
+        torch.manual_seed(0)
+        self.net = torch.nn.Linear(2, 1)
+        self.optimiser = torch.optim.Adam(self.net.parameters(), 0.05)
+        self.break_at = break_at
+        self.seen: list[int] = []
+
+    def batch(self, step: int) -> Any:
+        rng = np.random.default_rng([7, step])
+        return torch.from_numpy(rng.normal(size=(8, 2)).astype(np.float32))
+
+    def step(self, step: int, batch: Any) -> dict[str, float]:
+        self.seen.append(step)
+        if step == self.break_at:
+            return {"loss": float("nan")}
+        x = torch.nn.functional.dropout(batch, 0.2)
+        loss = (self.net(x)[:, 0] - batch.sum(1)).pow(2).mean()
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+        return {"loss": loss.item()}
+
+    def state(self) -> dict[str, Any]:
+        return {"net": self.net.state_dict(), "optimiser": self.optimiser.state_dict()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.net.load_state_dict(state["net"])
+        self.optimiser.load_state_dict(state["optimiser"])
+
+    def validate(self) -> dict[str, float]:
+        return {"error": float((self.net.weight - 1).abs().sum())}
+
+    def export(self, folder: Path) -> list[Path]:
+        folder.mkdir(exist_ok=True)
+        (folder / "line.txt").write_text(str(self.net.weight.tolist()))
+        return [folder / "line.txt"]
+
+
+def _run(job: _Line, folder: Path, steps: int = 40, **more: Any) -> bool:
+    return run_training(job, folder, steps=steps, seed=1, recipe={"steps": steps}, log_every=10, **more)
+
+
+def test_a_resumed_run_ends_with_the_very_same_weights(tmp_path: Path) -> None:
+    whole = _Line()
+    assert _run(whole, tmp_path / "whole")
+    first = _Line()
+    assert not _run(first, tmp_path / "parts", max_minutes=1e-9)
+    assert first.seen == [0]
+    second = _Line()
+    assert _run(second, tmp_path / "parts")
+    assert second.seen == list(range(1, 40))
+    for a, b in zip(whole.net.parameters(), second.net.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert (tmp_path / "parts/export/line.txt").read_text() == (tmp_path / "whole/export/line.txt").read_text()
+
+
+def test_metrics_are_one_json_line_a_report(tmp_path: Path) -> None:
+    _run(_Line(), tmp_path, validate_every=20)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["kind"] == "train"] == [10, 20, 30, 40]
+    assert [line["step"] for line in lines if line["kind"] == "validation"] == [20, 40]
+    assert lines[-1]["error"] < 0.5
+
+
+def test_another_recipe_is_refused(tmp_path: Path) -> None:
+    _run(_Line(), tmp_path)
+    with pytest.raises(OutputError, match="steps differ"):
+        _run(_Line(), tmp_path, steps=50)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
+    with pytest.raises(FstripletsError, match="loss became NaN"):
+        _run(_Line(break_at=15), tmp_path)
+
+
+def test_the_first_ctrl_c_saves_the_step_in_hand(tmp_path: Path) -> None:
+    class Stopped(_Line):
+        def step(self, step: int, batch: Any) -> dict[str, float]:
+            values = super().step(step, batch)
+            if step == 5:
+                import signal
+
+                signal.raise_signal(signal.SIGINT)
+            return values
+
+    with pytest.raises(FstripletsError, match="stopped after 6 of 40"):
+        _run(Stopped(), tmp_path)
+    rest = _Line()
+    _run(rest, tmp_path)
+    assert rest.seen[0] == 6
+
+
+def test_warmup_and_cosine_stay_in_range() -> None:
+    factors = [warmup_cosine(step, 1000) for step in range(1000)]
+    assert 0 < factors[0] < 0.01
+    assert max(factors) == pytest.approx(1.0)
+    assert factors[-1] == pytest.approx(0.02, abs=1e-3)
+
+
+def test_recipes_are_checked(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("trainer: nobody\nsteps: 1\n")
+    with pytest.raises(ConfigError, match="trainer 'nobody'"):
+        load_training(path, tmp_path, "faces")
+    assert read_recipe(path, ["loss.id=2.5"])["loss"] == {"id": 2.5}
+    with pytest.raises(ConfigError, match="key=value"):
+        read_recipe(path, ["steps"])
