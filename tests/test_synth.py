@@ -115,11 +115,11 @@ def test_raster_keeps_the_nearest_and_covers_each_pixel_once() -> None:
 
 def test_strands_hide_behind_what_is_nearer() -> None:
     line = np.array([[[1.0, 4.5, 10.0], [15.0, 4.5, 10.0]]], np.float32)
-    white, width = np.ones((1, 2, 3), np.float32), np.ones((1, 2), np.float32)
+    white, width = np.ones((1, 2, 3), np.float32), np.ones(2, np.float32)
     depth = np.full((9, 16), 1e9, np.float32)
     depth[:, 8:] = 2.0
     image, cover = np.zeros((9, 16, 3), np.float32), np.zeros((9, 16), np.float32)
-    draw_strands(line, white, width, depth, image, cover, 0.0, 2.0)
+    draw_strands(line, white, width, np.arange(1), depth, image, cover, 0.0, 2.0)
     assert cover[4, 2:8].min() > 0.9
     assert cover[:, 8:].max() == 0
     assert cover.sum() == pytest.approx(7, abs=0.6)  # ink of one line of one pixel's width

@@ -17,6 +17,11 @@ __all__ = ["GRID_ORIGIN", "GRID_STEP", "count_strands", "march", "pose_and_shade
 GRID_ORIGIN = np.array([-14.0, -22.0, -14.0], np.float32)
 GRID_STEP = 0.8
 GRID_SHAPE = (36, 50, 38)
+# The same for the kernels, single precision: a plain literal would make numba compute in double.
+EAST, BELOW, CELLS = np.float32(14.0), np.float32(22.0), np.float32(1 / 0.8)
+ONE, HALF, NOTHING, LEAST = np.float32(1.0), np.float32(0.5), np.float32(0.0), np.float32(1e-9)
+#: Middle of the head, model axes.
+MIDDLE = np.array([0.0, 2.5, -0.5], np.float32)
 
 
 @compiled
@@ -40,116 +45,178 @@ def count_strands(points, width):  # type: ignore[no-untyped-def]
 @compiled
 def march(grid, direction, steps, gain):  # type: ignore[no-untyped-def]
     """Share of light from `direction` (unit, model axes) that reaches each cell."""
-    out = np.ones(grid.shape, np.float32)
     nx, ny, nz = grid.shape
-    for i in range(nx):
-        for j in range(ny):
-            for m in range(nz):
-                depth = 0.0
-                for k in range(1, steps + 1):
-                    t = 0.9 * k
-                    a = int(i + direction[0] * t + 0.5)
-                    b = int(j + direction[1] * t + 0.5)
-                    c = int(m + direction[2] * t + 0.5)
-                    if a < 0 or b < 0 or c < 0 or a >= nx or b >= ny or c >= nz:
-                        break
-                    depth += grid[a, b, c]
-                    if depth * gain > 4:
-                        break
-                out[i, j, m] = np.exp(-depth * 0.72 * gain)
-    return out
+    depth = np.zeros(grid.shape, np.float32)
+    dark = np.float32(4.0) / gain  # what lies behind is left out
+    for k in range(1, steps + 1):
+        t = 0.9 * k
+        a = int(np.floor(direction[0] * t + 0.5))
+        b = int(np.floor(direction[1] * t + 0.5))
+        c = int(np.floor(direction[2] * t + 0.5))
+        for i in range(max(0, -a), min(nx, nx - a)):
+            for j in range(max(0, -b), min(ny, ny - b)):
+                for m in range(max(0, -c), min(nz, nz - c)):
+                    if depth[i, j, m] <= dark:
+                        depth[i, j, m] += grid[i + a, j + b, m + c]
+    return np.exp(depth * (np.float32(-0.72) * gain))
 
 
 @compiled
 def look_up(grid, x, y, z):  # type: ignore[no-untyped-def]
     """Trilinear value of a grid at a point in model axes; 1 outside it."""
-    fx, fy, fz = (x + 14.0) / 0.8 - 0.5, (y + 22.0) / 0.8 - 0.5, (z + 14.0) / 0.8 - 0.5
-    i, j, m = int(np.floor(fx)), int(np.floor(fy)), int(np.floor(fz))
-    if i < 0 or j < 0 or m < 0 or i >= grid.shape[0] - 1 or j >= grid.shape[1] - 1 or m >= grid.shape[2] - 1:
-        return np.float32(1.0)
-    fx, fy, fz = fx - i, fy - j, fz - m
-    near = (grid[i, j, m] * (1 - fx) + grid[i + 1, j, m] * fx) * (1 - fy) + (
-        grid[i, j + 1, m] * (1 - fx) + grid[i + 1, j + 1, m] * fx
-    ) * fy
-    far = (grid[i, j, m + 1] * (1 - fx) + grid[i + 1, j, m + 1] * fx) * (1 - fy) + (
-        grid[i, j + 1, m + 1] * (1 - fx) + grid[i + 1, j + 1, m + 1] * fx
-    ) * fy
-    return np.float32(near * (1 - fz) + far * fz)
+    fx, fy, fz = (x + EAST) * CELLS - HALF, (y + BELOW) * CELLS - HALF, (z + EAST) * CELLS - HALF
+    i, j, m = int(fx), int(fy), int(fz)
+    if fx < 0 or fy < 0 or fz < 0:
+        return ONE
+    if i >= grid.shape[0] - 1 or j >= grid.shape[1] - 1 or m >= grid.shape[2] - 1:
+        return ONE
+    fx, fy, fz = fx - np.float32(i), fy - np.float32(j), fz - np.float32(m)
+    gx, gy = ONE - fx, ONE - fy
+    near = (grid[i, j, m] * gx + grid[i + 1, j, m] * fx) * gy
+    near += (grid[i, j + 1, m] * gx + grid[i + 1, j + 1, m] * fx) * fy
+    far = (grid[i, j, m + 1] * gx + grid[i + 1, j, m + 1] * fx) * gy
+    far += (grid[i, j + 1, m + 1] * gx + grid[i + 1, j + 1, m + 1] * fx) * fy
+    return near + (far - near) * fz
 
 
 @compiled
 def pose_and_shade(  # type: ignore[no-untyped-def]
-    points, head, shade, colour, rotations, pivot, camera, directions, lights, ambient, reach, open_
+    points, head, shade, chosen, used, colour, rotations, pivot, camera, directions, lights, ambient, reach, open_,
+    depth, bias,
 ):
     """Screen points and linear colours of strands.
 
     Args:
         points: [S, K, 3] model axes; head: [S, K] share that turns with the head; shade: [S].
+        chosen: [N] the strands and used: [J] the knots of each that are drawn.
         colour: [S, 3] linear RGB.
         rotations: [2, 3, 3] of head and body; pivot: [3]; camera: [4] x, y, focal length, distance.
         directions, lights: [L, 3]; ambient: [3].
         reach: grid of the first light's reach (march); open_: grid of how open a place is to the sky.
+        depth: [H, W] z-buffer; bias: how far behind it a strand may be and still be drawn.
 
     Returns:
-        screen [S, K, 3] and colours [S, K, 3], float32.
+        screen [N, J, 3] and colours [N, J, 3], float32, and the rows of them that may be seen: strands
+        wholly behind something or outside the picture are left out, and have no colours.
     """
-    strands, knots = points.shape[0], points.shape[1]
+    strands, knots = chosen.shape[0], used.shape[0]
     screen = np.empty((strands, knots, 3), np.float32)
     out = np.empty((strands, knots, 3), np.float32)
+    seen = np.empty(strands, np.int64)
+    count = 0
     posed = np.empty((knots, 3), np.float32)
     centre = np.empty(3, np.float32)
     for d in range(3):
         centre[d] = pivot[d]
         for q in range(3):
-            local = (0.0, 2.5, -0.5)[q] - pivot[q]
-            centre[d] += rotations[0, d, q] * local
-    for s in range(strands):
+            centre[d] += rotations[0, d, q] * (MIDDLE[q] - pivot[q])
+    far = _furthest(depth)
+    for n in range(strands):
+        s = chosen[n]
+        _pose(points, head, s, used, rotations, pivot, camera, posed, screen, n)
+        if not _may_be_seen(screen, n, far, depth.shape[0], depth.shape[1], bias):
+            continue
+        seen[count] = n
+        count += 1
         for k in range(knots):
-            lx, ly, lz = points[s, k, 0] - pivot[0], points[s, k, 1] - pivot[1], points[s, k, 2] - pivot[2]
-            w = head[s, k]
-            for d in range(3):
-                h = rotations[0, d, 0] * lx + rotations[0, d, 1] * ly + rotations[0, d, 2] * lz
-                if w < 1:
-                    b = rotations[1, d, 0] * lx + rotations[1, d, 1] * ly + rotations[1, d, 2] * lz
-                    h = b + (h - b) * w
-                posed[k, d] = h + pivot[d]
-            z = camera[3] - posed[k, 2]
-            ratio = camera[2] / z
-            screen[s, k, 0] = camera[0] + posed[k, 0] * ratio
-            screen[s, k, 1] = camera[1] - posed[k, 1] * ratio
-            screen[s, k, 2] = z
-        for k in range(knots):
-            before, after = max(k - 1, 0), min(k + 1, knots - 1)
-            tx = posed[after, 0] - posed[before, 0]
-            ty = posed[after, 1] - posed[before, 1]
-            tz = posed[after, 2] - posed[before, 2]
-            norm = 1 / np.sqrt(tx * tx + ty * ty + tz * tz + 1e-9)
-            tx, ty, tz = tx * norm, ty * norm, tz * norm
-            rx, ry, rz = posed[k, 0] - centre[0], posed[k, 1] - centre[1], posed[k, 2] - centre[2]
-            norm = 1 / np.sqrt(rx * rx + ry * ry + rz * rz + 1e-9)
-            rx, ry, rz = rx * norm, ry * norm, rz * norm
-            sv = np.sqrt(max(1 - tz * tz, 0.0))
-            see = look_up(reach, points[s, k, 0], points[s, k, 1], points[s, k, 2])
-            sky = look_up(open_, points[s, k, 0], points[s, k, 1], points[s, k, 2])
-            for q in range(3):
-                out[s, k, q] = ambient[q] * (0.25 + 0.75 * sky) * 0.80 * colour[s, q]
-            for light in range(directions.shape[0]):
-                dx, dy, dz = directions[light, 0], directions[light, 1], directions[light, 2]
-                tl = tx * dx + ty * dy + tz * dz
-                sl = np.sqrt(max(1 - tl * tl, 0.0))
-                # past the horizon of the head its own bulk takes the light away
-                facing = min(max(0.30 + 0.85 * (rx * dx + ry * dy + rz * dz), 0.04), 1.0)
-                facing *= (0.10 + 0.90 * see) if light == 0 else (0.4 + 0.6 * sky)
-                both = min(max(sl * sv - tl * tz, 0.0), 1.0)
-                b2 = both * both
-                b4 = b2 * b2
-                b12 = b4 * b4 * b4
-                b48 = b12 * b12 * b12 * b12
-                soft = facing * (0.70 * sl + 0.75 * b12)
-                hard = facing * 0.050 * b48
-                for q in range(3):
-                    out[s, k, q] += lights[light, q] * (soft * colour[s, q] + hard)
-            root = min(1.0, 0.55 + 0.45 * 2.2 * k / (knots - 1))
-            for q in range(3):
-                out[s, k, q] *= root * shade[s]
-    return screen, out
+            own = used[k]
+            see = look_up(reach, points[s, own, 0], points[s, own, 1], points[s, own, 2])
+            sky = look_up(open_, points[s, own, 0], points[s, own, 1], points[s, own, 2])
+            root = min(ONE, np.float32(0.55) + np.float32(0.99) * np.float32(k) / np.float32(knots - 1))
+            _light(posed, k, centre, see, sky, colour, s, directions, lights, ambient, root * shade[s], out, n)
+    return screen, out, seen[:count]
+
+
+@compiled
+def _pose(points, head, s, used, rotations, pivot, camera, posed, screen, n):  # type: ignore[no-untyped-def]
+    """Camera axes and screen points of the knots of strand s."""
+    for k in range(used.shape[0]):
+        own = used[k]
+        lx, ly, lz = points[s, own, 0] - pivot[0], points[s, own, 1] - pivot[1], points[s, own, 2] - pivot[2]
+        w = head[s, own]
+        for d in range(3):
+            h = rotations[0, d, 0] * lx + rotations[0, d, 1] * ly + rotations[0, d, 2] * lz
+            if w < ONE:
+                b = rotations[1, d, 0] * lx + rotations[1, d, 1] * ly + rotations[1, d, 2] * lz
+                h = b + (h - b) * w
+            posed[k, d] = h + pivot[d]
+        z = camera[3] - posed[k, 2]
+        ratio = camera[2] / z
+        screen[n, k, 0] = camera[0] + posed[k, 0] * ratio
+        screen[n, k, 1] = camera[1] - posed[k, 1] * ratio
+        screen[n, k, 2] = z
+
+
+@compiled
+def _furthest(depth):  # type: ignore[no-untyped-def]
+    """Largest depth within 8 pixels or more of each block of 8 x 8 pixels."""
+    high, wide = (depth.shape[0] + 7) // 8, (depth.shape[1] + 7) // 8
+    own = np.zeros((high, wide), np.float32)
+    for y in range(depth.shape[0]):
+        for x in range(depth.shape[1]):
+            own[y // 8, x // 8] = max(own[y // 8, x // 8], depth[y, x])
+    out = np.zeros((high, wide), np.float32)
+    for y in range(high):
+        for x in range(wide):
+            for i in range(max(y - 1, 0), min(y + 2, high)):
+                for j in range(max(x - 1, 0), min(x + 2, wide)):
+                    out[y, x] = max(out[y, x], own[i, j])
+    return out
+
+
+@compiled
+def _may_be_seen(screen, n, far, height, width, bias):  # type: ignore[no-untyped-def]
+    """Whether a pixel of a strand can lie before the z-buffer; True where that is not sure."""
+    for k in range(screen.shape[1] - 1):
+        ax, ay, bx, by = screen[n, k, 0], screen[n, k, 1], screen[n, k + 1, 0], screen[n, k + 1, 1]
+        if max(ax, bx) < -2 or max(ay, by) < -2 or min(ax, bx) > width + 2 or min(ay, by) > height + 2:
+            continue
+        # no point of a short segment is further than 6 pixels from one of its ends
+        if max(abs(ax - bx), abs(ay - by)) > 12:
+            return True
+        nearest = min(screen[n, k, 2], screen[n, k + 1, 2]) - bias
+        for x, y in ((ax, ay), (bx, by)):
+            i, j = min(max(int(y) // 8, 0), far.shape[0] - 1), min(max(int(x) // 8, 0), far.shape[1] - 1)
+            if nearest <= far[i, j]:
+                return True
+    return False
+
+
+@compiled
+def _light(posed, k, centre, see, sky, colour, s, directions, lights, ambient, tone, out, n):  # type: ignore[no-untyped-def]
+    """Colour of a strand at a knot (Kajiya-Kay)."""
+    before, after = max(k - 1, 0), min(k + 1, posed.shape[0] - 1)
+    tx, ty, tz = (
+        posed[after, 0] - posed[before, 0],
+        posed[after, 1] - posed[before, 1],
+        posed[after, 2] - posed[before, 2],
+    )
+    norm = ONE / np.sqrt(tx * tx + ty * ty + tz * tz + LEAST)
+    tx, ty, tz = tx * norm, ty * norm, tz * norm
+    rx, ry, rz = posed[k, 0] - centre[0], posed[k, 1] - centre[1], posed[k, 2] - centre[2]
+    norm = ONE / np.sqrt(rx * rx + ry * ry + rz * rz + LEAST)
+    rx, ry, rz = rx * norm, ry * norm, rz * norm
+    sv = np.sqrt(max(ONE - tz * tz, NOTHING))
+    around = (np.float32(0.25) + np.float32(0.75) * sky) * np.float32(0.80)
+    for q in range(3):
+        out[n, k, q] = ambient[q] * around * colour[s, q]
+    for light in range(directions.shape[0]):
+        dx, dy, dz = directions[light, 0], directions[light, 1], directions[light, 2]
+        tl = tx * dx + ty * dy + tz * dz
+        sl = np.sqrt(max(ONE - tl * tl, NOTHING))
+        # past the horizon of the head its own bulk takes the light away
+        facing = np.float32(0.30) + np.float32(0.85) * (rx * dx + ry * dy + rz * dz)
+        facing = min(max(facing, np.float32(0.04)), ONE)
+        if light == 0:
+            facing *= np.float32(0.10) + np.float32(0.90) * see
+        else:
+            facing *= np.float32(0.4) + np.float32(0.6) * sky
+        both = min(max(sl * sv - tl * tz, NOTHING), ONE)
+        b4 = both * both * both * both
+        b12 = b4 * b4 * b4
+        soft = facing * (np.float32(0.70) * sl + np.float32(0.75) * b12)
+        hard = facing * np.float32(0.050) * b12 * b12 * b12 * b12
+        for q in range(3):
+            out[n, k, q] += lights[light, q] * (soft * colour[s, q] + hard)
+    for q in range(3):
+        out[n, k, q] *= tone

@@ -21,5 +21,7 @@ _FAST = {"contract", "arcp", "nsz", "afn", "reassoc"}
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function compiled to machine code, cached on disk; one thread, the same bits in every process."""
-    result: Callable[..., Any] = numba.njit(cache=True, fastmath=_FAST)(function)
+    result: Callable[..., Any] = numba.njit(
+        cache=True, fastmath=_FAST, error_model="numpy"
+    )(function)
     return result

@@ -26,30 +26,34 @@ def raster(points: np.ndarray, faces: np.ndarray, height: int, width: int):  # t
         depth [H, W] float32 (1e9 where empty), triangle [H, W] int32 (-1 where empty) and
         barycentric weights of the first two corners [H, W, 2] float32.
     """
-    depth = np.full((height, width), np.float32(1e9), np.float32)
+    depth = np.full((height, width), FAR, np.float32)
     triangle = np.full((height, width), -1, np.int32)
     weights = np.zeros((height, width, 2), np.float32)
+    half, one, edge = np.float32(0.5), np.float32(1.0), np.float32(-1e-6)
     for f in range(faces.shape[0]):
         ia, ib, ic = faces[f, 0], faces[f, 1], faces[f, 2]
-        ax, ay, az = points[ia, 0], points[ia, 1], points[ia, 2]
-        bx, by, bz = points[ib, 0], points[ib, 1], points[ib, 2]
-        cx, cy, cz = points[ic, 0], points[ic, 1], points[ic, 2]
-        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-        if abs(area) < 1e-9 or az < 1.0 or bz < 1.0 or cz < 1.0:
+        ax, bx, cx = points[ia, 0] - half, points[ib, 0] - half, points[ic, 0] - half
+        x0, x1 = max(0, _up(min(ax, bx, cx))), min(width, _up(max(ax, bx, cx)))
+        if x0 >= x1:
             continue
-        x0 = max(0, int(np.ceil(min(ax, bx, cx) - 0.5)))
-        x1 = min(width - 1, int(np.floor(max(ax, bx, cx) - 0.5)))
-        y0 = max(0, int(np.ceil(min(ay, by, cy) - 0.5)))
-        y1 = min(height - 1, int(np.floor(max(ay, by, cy) - 0.5)))
-        inv = np.float32(1.0) / area
-        for y in range(y0, y1 + 1):
-            py = np.float32(y + 0.5)
-            for x in range(x0, x1 + 1):
-                px = np.float32(x + 0.5)
-                w0 = ((bx - px) * (cy - py) - (by - py) * (cx - px)) * inv
-                w1 = ((cx - px) * (ay - py) - (cy - py) * (ax - px)) * inv
-                w2 = 1 - w0 - w1
-                if w0 < 0 or w1 < 0 or w2 < 0:
+        ay, by, cy = points[ia, 1] - half, points[ib, 1] - half, points[ic, 1] - half
+        y0, y1 = max(0, _up(min(ay, by, cy))), min(height, _up(max(ay, by, cy)))
+        az, bz, cz = points[ia, 2], points[ib, 2], points[ic, 2]
+        bx, by, cx, cy = bx - ax, by - ay, cx - ax, cy - ay
+        area = bx * cy - by * cx
+        if y0 >= y1 or abs(area) < 1e-9 or az < 1.0 or bz < 1.0 or cz < 1.0:
+            continue
+        inv = one / area
+        bx, by, cx, cy = bx * inv, by * inv, cx * inv, cy * inv
+        for y in range(y0, y1):
+            dy = np.float32(y) - ay
+            for x in range(x0, x1):
+                # relative to the first corner: small numbers, and no cracks along shared edges
+                dx = np.float32(x) - ax
+                w1 = cy * dx - cx * dy
+                w2 = bx * dy - by * dx
+                w0 = one - w1 - w2
+                if w0 < edge or w1 < edge or w2 < edge:
                     continue
                 z = w0 * az + w1 * bz + w2 * cz
                 if z < depth[y, x]:
@@ -58,6 +62,45 @@ def raster(points: np.ndarray, faces: np.ndarray, height: int, width: int):  # t
                     weights[y, x, 0] = w0
                     weights[y, x, 1] = w1
     return depth, triangle, weights
+
+
+@compiled
+def depth_only(points: np.ndarray, faces: np.ndarray, height: int, width: int):  # type: ignore[no-untyped-def]
+    """The depth of `raster` alone."""
+    depth = np.full((height, width), FAR, np.float32)
+    half, one, edge = np.float32(0.5), np.float32(1.0), np.float32(-1e-6)
+    for f in range(faces.shape[0]):
+        ia, ib, ic = faces[f, 0], faces[f, 1], faces[f, 2]
+        ax, bx, cx = points[ia, 0] - half, points[ib, 0] - half, points[ic, 0] - half
+        x0, x1 = max(0, _up(min(ax, bx, cx))), min(width, _up(max(ax, bx, cx)))
+        if x0 >= x1:
+            continue
+        ay, by, cy = points[ia, 1] - half, points[ib, 1] - half, points[ic, 1] - half
+        y0, y1 = max(0, _up(min(ay, by, cy))), min(height, _up(max(ay, by, cy)))
+        az, bz, cz = points[ia, 2], points[ib, 2], points[ic, 2]
+        bx, by, cx, cy = bx - ax, by - ay, cx - ax, cy - ay
+        area = bx * cy - by * cx
+        if y0 >= y1 or abs(area) < 1e-9 or az < 1.0 or bz < 1.0 or cz < 1.0:
+            continue
+        inv = one / area
+        bx, by, cx, cy = bx * inv, by * inv, cx * inv, cy * inv
+        for y in range(y0, y1):
+            dy = np.float32(y) - ay
+            for x in range(x0, x1):
+                dx = np.float32(x) - ax
+                w1 = cy * dx - cx * dy
+                w2 = bx * dy - by * dx
+                w0 = one - w1 - w2
+                if w0 >= edge and w1 >= edge and w2 >= edge:
+                    depth[y, x] = min(depth[y, x], w0 * az + w1 * bz + w2 * cz)
+    return depth
+
+
+@compiled
+def _up(value):  # type: ignore[no-untyped-def]
+    """The integer above; coordinates are far below 2**30."""
+    whole = int(value)
+    return whole + 1 if value > whole else whole
 
 
 @compiled
@@ -128,6 +171,7 @@ def draw_strands(  # type: ignore[no-untyped-def]
     points: np.ndarray,
     colours: np.ndarray,
     widths: np.ndarray,
+    order: np.ndarray,
     depth: np.ndarray,
     image: np.ndarray,
     cover: np.ndarray,
@@ -137,53 +181,57 @@ def draw_strands(  # type: ignore[no-untyped-def]
     """Thin anti-aliased lines over a picture, hidden where the z-buffer is nearer.
 
     Args:
-        points: [S, K, 3] float32 pixels and distance, furthest strand first.
+        points: [S, K, 3] float32 pixels and distance.
         colours: [S, K, 3] float32 linear RGB.
-        widths: [S, K] float32, in pixels; below one pixel a strand is drawn as partial coverage.
+        widths: [K] float32, in pixels; below one pixel a strand is drawn as partial coverage.
+        order: [N] rows of `points` to draw, furthest strand first.
         depth: [H, W] float32, changed: a strand that covers more than `solid` hides what comes
             behind it.
         image: [H, W, 3] float32, changed.
         cover: [H, W] float32 coverage by strands, changed.
         bias: how far behind the z-buffer a strand may lie and still be seen.
     """
+    for s in order:
+        for k in range(points.shape[1] - 1):
+            _segment(points, colours, widths, s, k, depth, image, cover, np.float32(bias), solid)
+
+
+@compiled
+def _segment(  # type: ignore[no-untyped-def]
+    points, colours, widths, s, k, depth, image, cover, bias, solid
+):
+    """Draws strand s between its knots k and k + 1."""
     height, width = depth.shape
-    strands, knots = points.shape[0], points.shape[1]
-    for s in range(strands):
-        for k in range(knots - 1):
-            ax, ay, az = points[s, k, 0] - 0.5, points[s, k, 1] - 0.5, points[s, k, 2]
-            dx = points[s, k + 1, 0] - 0.5 - ax
-            dy = points[s, k + 1, 1] - 0.5 - ay
-            dz = points[s, k + 1, 2] - az
-            steep = abs(dy) > abs(dx)
-            major = abs(dy) if steep else abs(dx)
-            # one sample for each row or column the segment crosses: no gaps and no double ink
-            start = ay if steep else ax
-            delta = dy if steep else dx
-            if major < 1e-6:
+    half, one = np.float32(0.5), np.float32(1.0)
+    ax, ay, az = points[s, k, 0] - half, points[s, k, 1] - half, points[s, k, 2]
+    dx, dy, dz = points[s, k + 1, 0] - half - ax, points[s, k + 1, 1] - half - ay, points[s, k + 1, 2] - az
+    steep = abs(dy) > abs(dx)
+    if steep:
+        start, delta, other, slope, last, across = ay, dy, ax, dx, height, width
+    else:
+        start, delta, other, slope, last, across = ax, dx, ay, dy, width, height
+    if abs(delta) < 1e-6:
+        return
+    # one sample for each row or column the segment crosses: no gaps and no double ink
+    lo, hi = (start, start + delta) if delta > 0 else (start + delta, start)
+    stretch = np.sqrt(dx * dx + dy * dy) / abs(delta)
+    w0, w1 = widths[k] * stretch, (widths[k + 1] - widths[k]) * stretch
+    inv = one / delta
+    for i in range(max(_up(lo), 0), min(_up(hi), last)):
+        t = (np.float32(i) - start) * inv
+        z, w, centre = az + dz * t, w0 + w1 * t, other + slope * t
+        reach, strength = max(w, one) * half, min(w, one)
+        low, high = centre - reach, centre + reach
+        for j in range(max(_up(low - half), 0), min(_up(high + half), across)):
+            x, y = (j, i) if steep else (i, j)
+            if z > depth[y, x] + bias:
                 continue
-            lo, hi = (start, start + delta) if delta > 0 else (start + delta, start)
-            i0, i1 = int(np.ceil(lo)), int(np.ceil(hi))
-            length = np.sqrt(dx * dx + dy * dy)
-            stretch = length / major
-            for i in range(i0, i1):
-                t = np.float32((i - start) / delta)
-                z = az + dz * t
-                w = (widths[s, k] * (1 - t) + widths[s, k + 1] * t) * stretch
-                centre = (ax + dx * t) if steep else (ay + dy * t)
-                reach = max(w, 1.0) * 0.5
-                strength = min(w, 1.0)
-                j0, j1 = int(np.floor(centre - reach + 0.5)), int(np.floor(centre + reach + 0.5))
-                for j in range(j0, j1 + 1):
-                    overlap = min(centre + reach, j + 0.5) - max(centre - reach, j - 0.5)
-                    if overlap <= 0:
-                        continue
-                    x, y = (j, i) if steep else (i, j)
-                    if x < 0 or y < 0 or x >= width or y >= height or z > depth[y, x] + bias:
-                        continue
-                    c = np.float32(min(overlap, 1.0) * strength)
-                    for q in range(3):
-                        v = colours[s, k, q] * (1 - t) + colours[s, k + 1, q] * t
-                        image[y, x, q] = image[y, x, q] * (1 - c) + v * c
-                    cover[y, x] = 1 - (1 - cover[y, x]) * (1 - c)
-                    if c > solid and z < depth[y, x]:
-                        depth[y, x] = z
+            c = min(min(high, np.float32(j) + half) - max(low, np.float32(j) - half), one) * strength
+            if c <= 0:
+                continue
+            for q in range(3):
+                v = colours[s, k, q] + (colours[s, k + 1, q] - colours[s, k, q]) * t
+                image[y, x, q] += (v - image[y, x, q]) * c
+            cover[y, x] += (one - cover[y, x]) * c
+            if c > solid and z < depth[y, x]:
+                depth[y, x] = z

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -14,13 +15,13 @@ from fstriplets.synth.camera import develop
 from fstriplets.synth.clothes import garment_mesh
 from fstriplets.synth.hair import STYLES, HairStyle
 from fstriplets.synth.hairlight import GRID_SHAPE, march, pose_and_shade
-from fstriplets.synth.mesh import CLOTH, EYE_L, EYE_R, FRAME, GUMS, TEETH, Mesh, mesh_normals
+from fstriplets.synth.mesh import BACK, CLOTH, EYE_L, EYE_R, FACE, FRAME, GUMS, TEETH, Mesh, mesh_normals
 from fstriplets.synth.pose import PIVOT, Camera, Pose
-from fstriplets.synth.raster import draw_strands, interpolate, raster, vertex_normals
+from fstriplets.synth.raster import FAR, depth_only, draw_strands, interpolate, raster, vertex_normals
 from fstriplets.synth.regions import build_regions
 from fstriplets.synth.scene import Scene
-from fstriplets.synth.shading import Materials, ambient_occlusion, pack_constants, scatter, shade, shadow_map
-from fstriplets.synth.truth import Truth, attributes, dense_indices, five_points, label_picture
+from fstriplets.synth.shading import Materials, ambient_occlusion, compose, extent, pack_constants, scatter, shade, shadow_map, tap_bounds
+from fstriplets.synth.truth import Seen, Truth, attributes, dense_indices, five_points, label_picture
 from fstriplets.synth.wear import Glasses, fit_glasses
 
 __all__ = ["Photo", "eyewear_of", "render_photo"]
@@ -28,6 +29,8 @@ __all__ = ["Photo", "eyewear_of", "render_photo"]
 #: Samples a pixel along each side.
 _SUPER = 2
 _SHADOW_TAPS = np.random.default_rng(1).normal(size=(12, 2))
+#: How far behind a surface hair may lie and still be drawn, units.
+_HAIR_BIAS = 0.05
 _NO_HAIR = np.ones(GRID_SHAPE, np.float32)
 
 
@@ -45,9 +48,7 @@ class _Picture:
 
     image: np.ndarray
     depth: np.ndarray
-    triangle: np.ndarray
-    material: np.ndarray
-    values: np.ndarray
+    seen: Seen
     diffuse: np.ndarray
     skin: np.ndarray
     hair: np.ndarray
@@ -113,26 +114,27 @@ def _draw_surfaces(
     big: int,
 ) -> _Picture:
     """Everything made of triangles, shaded, before the background."""
+    light = scene.light
     vertices, normals, uv, canonical, faces, material = _assemble(scene, mesh, pose, surface, glasses)
     screen = camera(vertices)
     # some shapes push the eyeballs through the lids: they give way
-    screen[np.unique(mesh.faces[(mesh.material == EYE_L) | (mesh.material == EYE_R)]), 2] += 0.06
+    screen[_vertices_of(mesh, EYE_L, EYE_R), 2] += 0.06
     depth, triangle, weights = raster(screen, faces, big, big)
-    values = interpolate(triangle, weights, faces, np.concatenate([vertices, normals, uv, canonical], 1))
     shadow, matrix = shadow_map(vertices, faces, scene.light.directions[0])
     smile = 0.55 * float(sum(scene.expression[mesh.index(f"mouthSmile_{s}")] for s in "LR"))
     taps = (_SHADOW_TAPS * scene.light.softness * 8).astype(np.float32)
-    albedo, diffuse, specular, _ = shade(
+    albedo, diffuse, specular, position = shade(
         triangle,
-        values,
+        weights,
+        faces,
+        np.concatenate([vertices, normals, uv, canonical], 1),
         material,
         body.face,
         body.back,
         pack_constants(_materials(body, scene, mesh, glasses)),
-        scene.light.directions,
-        scene.light.colours,
-        scene.light.sky,
+        *(np.asarray(part, np.float32) for part in (light.directions, light.colours, light.sky)),
         shadow,
+        tap_bounds(shadow, taps),
         matrix,
         taps,
         np.float32(smile),
@@ -141,16 +143,23 @@ def _draw_surfaces(
         pose.head,
         PIVOT,
     )
-    drawn = np.where(triangle >= 0, material[triangle], -1)
-    empty = drawn < 0
-    occlusion = ambient_occlusion(np.where(empty, scene.distance + 8, depth).astype(np.float32), big)
-    occlusion = _cavities(occlusion, drawn, values, surface, mesh)
-    skin = ((drawn == 0) | (drawn == 1)).astype(np.float32)
-    diffuse = scatter(diffuse * occlusion[..., None], skin, camera.scale)
-    image = albedo * diffuse + specular * np.clip(occlusion, 0.2, 1)[..., None]
-    image[empty] = backdrop(scene.backdrop, scene.light.colours[0], big, big)[empty]
+    drawn = np.append(material, -1).astype(np.int8)[triangle]  # -1, nothing, takes the last one
+    far = np.minimum(depth, np.float32(scene.distance + 8))
+    occlusion = _cavities(ambient_occlusion(far, big), drawn, position[..., 2], surface, mesh)
+    skin = ((drawn == FACE) | (drawn == BACK)).astype(np.float32)
+    diffuse *= occlusion[..., None]
+    scatter(diffuse, skin, camera.scale)
+    behind = np.asarray(backdrop(scene.backdrop, light.colours[0], big, big), np.float32)
+    image = compose(albedo, diffuse, specular, occlusion, triangle, behind)
     blank = [np.zeros((big, big), np.float32) for _ in range(4)]
-    return _Picture(image, depth, triangle, material, values, diffuse, skin, *blank)
+    seen = Seen(triangle, weights, faces, material, uv, canonical)
+    return _Picture(image, depth, seen, diffuse, skin, *blank)
+
+
+@lru_cache(maxsize=8)
+def _vertices_of(mesh: Mesh, *materials: int) -> np.ndarray:
+    """Indices of the vertices of some materials."""
+    return np.unique(mesh.faces[np.isin(mesh.material, materials)])
 
 
 def _assemble(
@@ -193,27 +202,38 @@ def _materials(body: Body, scene: Scene, mesh: Mesh, glasses: Glasses | None) ->
 
 
 def _cavities(
-    occlusion: np.ndarray, drawn: np.ndarray, values: np.ndarray, surface: np.ndarray, mesh: Mesh
+    occlusion: np.ndarray, drawn: np.ndarray, ahead: np.ndarray, surface: np.ndarray, mesh: Mesh
 ) -> np.ndarray:
-    """Darkens the depth of the mouth and the shade of the lids on the eyes."""
+    """Darkens the depth of the mouth and the shade of the lids on the eyes, in place."""
     big = drawn.shape[0]
     mouth = (drawn == TEETH) | (drawn == GUMS)
     if mouth.any():
-        front = surface[np.unique(mesh.faces[mesh.material == TEETH])][:, 2].max()
-        deep = np.clip((values[..., 2] - front + 2.6) / 2.6, 0.08, 1)
-        occlusion = np.where(mouth, occlusion * deep * 0.8, occlusion)
-    eye = ((drawn == EYE_L) | (drawn == EYE_R)).astype(np.float32)
-    lid = cv2.GaussianBlur(np.roll(1 - eye, int(big * 0.007), 0), (0, 0), big * 0.0045)
-    return np.asarray(np.where(eye > 0, 0.97 - 0.58 * lid, occlusion), np.float32)
+        front = surface[_vertices_of(mesh, TEETH)][:, 2].max()
+        occlusion[mouth] *= 0.8 * np.clip((ahead[mouth] - front + 2.6) / 2.6, 0.08, 1)
+    eye = (drawn == EYE_L) | (drawn == EYE_R)
+    if eye.any():
+        down, sigma = int(big * 0.007), big * 0.0045
+        part = extent(eye, down + int(4 * sigma) + 2)
+        skin = np.roll(1 - eye[part].astype(np.float32), down, 0)
+        lid = cv2.GaussianBlur(skin, (0, 0), sigma)
+        occlusion[part][eye[part]] = 0.97 - 0.58 * lid[eye[part]]
+    return occlusion
 
 
 def _lashes(picture: _Picture, screen: np.ndarray, mesh: Mesh, darkness: float) -> None:
     big = picture.image.shape[0]
-    z, triangle, _ = raster(screen, mesh.lashes, big, big)
-    cover = cv2.GaussianBlur(
-        ((triangle >= 0) & (z < picture.depth + 0.05)).astype(np.float32), (0, 0), big / 768 * 0.9
-    )
-    picture.image *= (1 - darkness * np.clip(cover, 0, 1))[..., None]
+    sigma = big / 768 * 0.9
+    at = screen[np.unique(mesh.lashes)]
+    margin = int(4 * sigma) + 2
+    left, top = (max(int(at[:, k].min()) - margin, 0) for k in (0, 1))
+    right, bottom = (min(int(at[:, k].max()) + margin + 1, big) for k in (0, 1))
+    if left >= right or top >= bottom:
+        return
+    part = (slice(top, bottom), slice(left, right))
+    z = depth_only(screen - np.array([left, top, 0], np.float32), mesh.lashes, bottom - top, right - left)
+    drawn = (z < FAR) & (z < picture.depth[part] + 0.05)
+    cover = cv2.GaussianBlur(drawn.astype(np.float32), (0, 0), sigma)
+    picture.image[part] *= (1 - np.float32(darkness) * np.clip(cover, 0, 1))[..., None]
 
 
 def _face_hair(
@@ -221,8 +241,8 @@ def _face_hair(
 ) -> None:
     """Brows and beard, lit by the light on the skin behind them."""
     person, normals = body.person, mesh_normals(posed, mesh)
-    on_skin = picture.skin > 0
-    average = picture.diffuse[on_skin].mean(0) if on_skin.any() else scene.light.sky[0]
+    on_skin = picture.skin.astype(np.uint8)
+    average = np.array(cv2.mean(picture.diffuse, on_skin)[:3]) if on_skin.any() else scene.light.sky[0]
     grey = np.array([0.26, 0.25, 0.24]) * person.grey * 0.8
     beard_colour = person.hair_colour * (1 - 0.8 * person.grey) + grey
     for strands, colour, width, cover in (
@@ -234,15 +254,12 @@ def _face_hair(
         points = camera(pose(place(strands, mesh.faces, posed, normals), 1.0))
         at = np.clip(points[:, 0, :2].astype(int), 0, picture.image.shape[0] - 1)
         lit = 0.5 * picture.diffuse[at[:, 1], at[:, 0]] + 0.5 * average
-        colours = (
-            (colour * strands.shade[:, None] * lit)[:, None].repeat(points.shape[1], 1).astype(np.float32)
-        )
-        taper = np.linspace(1, 0.35, points.shape[1], dtype=np.float32)
-        widths = np.broadcast_to(taper * np.float32(camera.scale * width), points.shape[:2]).copy()
+        colours = (colour * strands.shade[:, None] * lit)[:, None].repeat(points.shape[1], 1)
+        colours = colours.astype(np.float32)
+        widths = np.linspace(1, 0.35, points.shape[1], dtype=np.float32) * np.float32(camera.scale * width)
         order = np.argsort(-points[:, 1, 2], kind="stable")
-        draw_strands(
-            points[order], colours[order], widths, picture.depth.copy(), picture.image, cover, 0.15, 2.0
-        )
+        # `solid` 2: hairs of the face hide nothing, and the depth stays as it is
+        draw_strands(points, colours, widths, order, picture.depth, picture.image, cover, 0.15, 2.0)
 
 
 def _lenses(picture: _Picture, glasses: Glasses, scene: Scene, pose: Pose, camera: Camera) -> None:
@@ -287,29 +304,27 @@ def _hair(
         return
     big = picture.image.shape[0]
     stride = int(np.clip(round(1000 / big), 1, 4))
-    chosen = slice(None, None, stride)
-    knots = _knots(person.hair, hair.points.shape[1], camera.scale)
     light = scene.light
-    screen, colours = pose_and_shade(
-        np.ascontiguousarray(hair.points[chosen, knots]),
-        np.ascontiguousarray(hair.head[chosen, knots]),
-        hair.shade[chosen],
-        _hair_colour(hair.grey[chosen], person.hair_colour, person.grey),
+    screen, colours, order = pose_and_shade(
+        hair.points,
+        hair.head,
+        hair.shade,
+        np.arange(0, len(hair.points), stride),
+        _knots(person.hair, hair.points.shape[1], camera.scale),
+        _hair_colour(hair.grey, person.hair_colour, person.grey),
         np.stack([pose.head, pose.body]),
         PIVOT,
         np.array([camera.x, camera.y, camera.focal, camera.distance], np.float32),
-        light.directions,
-        light.colours,
-        light.sky[0],
+        *(np.asarray(part, np.float32) for part in (light.directions, light.colours, light.sky[0])),
         *shadows,
+        picture.depth,
+        np.float32(_HAIR_BIAS),
     )
-    order = np.argsort(-screen[:, screen.shape[1] // 2, 2], kind="stable")
-    taper = np.interp(np.linspace(0, 1, screen.shape[1]), [0, 0.65, 1], [1, 1, 0.3]).astype(np.float32)
-    widths = np.broadcast_to(
-        taper * np.float32(camera.scale * STRAND_WIDTH * stride**0.75), screen.shape[:2]
-    ).copy()
+    order = order[np.argsort(-screen[order, screen.shape[1] // 2, 2], kind="stable")]
+    taper = np.interp(np.linspace(0, 1, screen.shape[1]), [0, 0.65, 1], [1, 1, 0.3])
+    widths = (taper * (camera.scale * STRAND_WIDTH * stride**0.75)).astype(np.float32)
     draw_strands(
-        screen[order], colours[order], widths, picture.depth, picture.image, picture.hair, 0.05, 0.45
+        screen, colours, widths, order, picture.depth, picture.image, picture.hair, _HAIR_BIAS, 0.45
     )
 
 
@@ -338,9 +353,7 @@ def _truth(
     inside = ((at[:, :2] >= 0) & (at[:, :2] < big)).all(1)
     low, high = pixels[dense].min(0), pixels[dense].max(0)
     labels = label_picture(
-        picture.triangle,
-        picture.material,
-        picture.values,
+        picture.seen,
         build_regions(mesh).label,
         picture.brow,
         picture.beard,
@@ -348,7 +361,8 @@ def _truth(
         picture.lens,
         _SUPER,
     )
-    depth = picture.depth.reshape(big // _SUPER, _SUPER, -1, _SUPER).min((1, 3))
+    rows = np.minimum(*(picture.depth[k::_SUPER] for k in range(_SUPER)))
+    depth = np.minimum(*(rows[:, k::_SUPER] for k in range(_SUPER)))
     depth[depth > 1e8] = np.inf
     return Truth(
         landmarks68=landmarks,

@@ -15,15 +15,25 @@ import numpy as np
 from fstriplets.synth.hairlight import look_up
 from fstriplets.synth.jit import compiled
 from fstriplets.synth.mesh import BACK, CLOTH, EYE_L, EYE_R, FACE, FRAME, GUMS, TEETH
-from fstriplets.synth.raster import raster, sample
+from fstriplets.synth.raster import FAR, depth_only, sample
 
-__all__ = ["Lighting", "Materials", "ambient_occlusion", "scatter", "shade", "shadow_map"]
+__all__ = ["Lighting", "Materials", "ambient_occlusion", "scatter", "shade", "compose",
+    "extent", "pack_constants", "shadow_map", "tap_bounds"]
 
 #: Channels of the interpolated vertex values: camera position, normal, texture, canonical position.
 POSITION, NORMAL, TEXTURE, CANONICAL = slice(0, 3), slice(3, 6), slice(6, 8), slice(8, 11)
 CHANNELS = 11
 _SHADOW_SIZE = 448
 _SHADOW_SPAN = 56.0
+# Numbers of the kernels, single precision: a plain literal would make numba compute in double.
+ONE, TINY, PI = np.float32(1.0), np.float32(1e-12), np.float32(np.pi)
+#: Least light of the sky; how far off the skin the hair's shadow is looked up, units; light on eyes in shade.
+LEAST_SKY, OFF, EYE_SHADE = np.float32(0.02), np.float32(0.3), np.float32(0.3)
+#: Slopes of the painted relief are taken over steps longer than STEP (units) and cut at STEEP.
+STEP, STEEP = np.float32(1e-4), np.float32(0.7)
+#: How far light reaches round an edge and into shadow (RGB), on skin and on all else.
+WRAP = np.array([[0.28, 0.13, 0.09], [0.15, 0.15, 0.15]], np.float32)
+BLEED = np.array([[0.07, 0.018, 0.012], [0.0, 0.0, 0.0]], np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,13 +86,22 @@ def shadow_map(points: np.ndarray, faces: np.ndarray, direction: np.ndarray) -> 
     matrix[1, :3], matrix[1, 3] = -k * up, _SHADOW_SIZE / 2
     matrix[2, :3], matrix[2, 3] = -direction, 80.0
     seen = points @ matrix[:, :3].T + matrix[:, 3]
-    depth, _, _ = raster(seen.astype(np.float32), faces, _SHADOW_SIZE, _SHADOW_SIZE)
-    return depth, matrix
+    return depth_only(seen.astype(np.float32), faces, _SHADOW_SIZE, _SHADOW_SIZE), matrix
+
+
+def tap_bounds(shadow: np.ndarray, taps: np.ndarray) -> np.ndarray:
+    """[H, W, 2]: least and largest depth any tap round a pixel can meet (most pixels need no taps then)."""
+    radius = int(np.ceil(np.abs(taps).max())) + 1
+    box = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
+    # a tap that falls outside the map is lit
+    return np.stack([cv2.erode(shadow, box), cv2.dilate(shadow, box, borderValue=float(FAR))], -1)
 
 
 @compiled
 def shade(  # type: ignore[no-untyped-def]
     triangle,
+    weights,
+    faces,
     values,
     material,
     textures,
@@ -92,6 +111,7 @@ def shade(  # type: ignore[no-untyped-def]
     colours,
     sky,
     shadow,
+    bounds,
     matrix,
     taps,
     smile,
@@ -100,18 +120,21 @@ def shade(  # type: ignore[no-untyped-def]
     turn,
     pivot,
 ):
-    """Albedo, diffuse light and highlights of every covered pixel.
+    """Albedo, diffuse light and highlights of every covered pixel, and its camera position.
 
+    `triangle`, `weights` and `faces` are the raster's, `values` [V, 11] the vertices' (see POSITION …).
     `textures` and `back` are the person's (bake.py): albedo RGB, specular, roughness, height, smile crease.
     `constants` packs iris (6), sclera (3), teeth (3), cloth (8), frame (3), axes (6), centres (6),
-    radius, pupil; see Materials.
+    radius, pupil; see Materials. `shadow`, `bounds`, `matrix`: see shadow_map and tap_bounds.
     """
     height, width = triangle.shape
     albedo = np.zeros((height, width, 3), np.float32)
     diffuse = np.zeros((height, width, 3), np.float32)
     specular = np.zeros((height, width, 3), np.float32)
+    position = np.zeros((height, width, 3), np.float32)
     bump = np.zeros((height, width), np.float32)
     shine = np.zeros((height, width, 2), np.float32)
+    at = np.zeros(11, np.float32)
     tap = np.zeros(7, np.float32)
     for y in range(height):
         for x in range(width):
@@ -119,151 +142,200 @@ def shade(  # type: ignore[no-untyped-def]
             if f < 0:
                 continue
             m = material[f]
-            if m == 0 or m == 1:
-                u, v = values[y, x, 6], values[y, x, 7]
-                if m == 0:
-                    sample(textures, u * (textures.shape[1] - 1), v * (textures.shape[0] - 1), tap)
-                else:
-                    sample(back, u * (back.shape[1] - 1), v * (back.shape[0] - 1), tap)
-                crease = np.exp(smile * tap[6])
-                for k in range(3):
-                    albedo[y, x, k] = tap[k] * crease
-                shine[y, x, 0] = tap[3]
-                shine[y, x, 1] = tap[4]
-                bump[y, x] = tap[5] + 0.05 * smile * tap[6]
-            elif m == 2 or m == 3:
-                _eye(values[y, x, 8:11], constants, m - 2, albedo[y, x], shine[y, x])
-            elif m == 4:
-                for k in range(3):
-                    albedo[y, x, k] = constants[9 + k]
-                shine[y, x, 0], shine[y, x, 1] = 0.6, 0.3
-            elif m == 5:
-                albedo[y, x, 0], albedo[y, x, 1], albedo[y, x, 2] = 0.30, 0.085, 0.085
-                shine[y, x, 0], shine[y, x, 1] = 0.6, 0.35
-            elif m == 6:
-                bump[y, x] = _cloth(
-                    values[y, x, 6], values[y, x, 7], values[y, x, 8:11], constants, albedo[y, x]
-                )
-                shine[y, x, 0], shine[y, x, 1] = 0.12, 0.75
-            else:
-                for k in range(3):
-                    albedo[y, x, k] = constants[20 + k]
-                shine[y, x, 0], shine[y, x, 1] = 1.2, 0.28
+            _corners(faces, f, weights[y, x, 0], weights[y, x, 1], values, 0, 3, at)
+            for k in range(3):
+                position[y, x, k] = at[k]
+            _corners(faces, f, weights[y, x, 0], weights[y, x, 1], values, 6, 11, at)
+            bump[y, x] = _surface(m, at, textures, back, constants, smile, tap, albedo, shine, y, x)
     for y in range(height):
         for x in range(width):
             f = triangle[y, x]
             if f < 0:
                 continue
             m = material[f]
-            px, py, pz = values[y, x, 0], values[y, x, 1], values[y, x, 2]
-            nx, ny, nz = values[y, x, 3], values[y, x, 4], values[y, x, 5]
-            if (m < 2 or m == 6) and 0 < x < width - 1 and 0 < y < height - 1:
-                a, b = triangle[y, x - 1], triangle[y, x + 1]
-                if a >= 0 and b >= 0 and material[a] == m and material[b] == m:
-                    run = values[y, x + 1, 0] - values[y, x - 1, 0]
-                    if run > 1e-4:
-                        nx -= min(max((bump[y, x + 1] - bump[y, x - 1]) / run, -0.7), 0.7)
-                a, b = triangle[y - 1, x], triangle[y + 1, x]
-                if a >= 0 and b >= 0 and material[a] == m and material[b] == m:
-                    run = values[y - 1, x, 1] - values[y + 1, x, 1]
-                    if run > 1e-4:
-                        ny -= min(max((bump[y - 1, x] - bump[y + 1, x]) / run, -0.7), 0.7)
-            norm = 1 / np.sqrt(nx * nx + ny * ny + nz * nz + 1e-12)
+            _corners(faces, f, weights[y, x, 0], weights[y, x, 1], values, 3, 6, at)
+            nx, ny, nz = at[3], at[4], at[5]
+            if m < 2 or m == 6:
+                sx, sy = _slope(x, y, m, triangle, material, bump, position)
+                nx, ny = nx - sx, ny - sy
+            norm = ONE / np.sqrt(nx * nx + ny * ny + nz * nz + TINY)
             nx, ny, nz = nx * norm, ny * norm, nz * norm
+            px, py, pz = position[y, x, 0], position[y, x, 1], position[y, x, 2]
             vx, vy, vz = -px, -py, camera - pz
-            norm = 1 / np.sqrt(vx * vx + vy * vy + vz * vz)
+            norm = ONE / np.sqrt(vx * vx + vy * vy + vz * vz)
             vx, vy, vz = vx * norm, vy * norm, vz * norm
             ndv = nx * vx + ny * vy + nz * vz
             if ndv < 0:
                 nx, ny, nz, ndv = -nx, -ny, -nz, -ndv
-            skin = m < 2
-            eye = m == 2 or m == 3
-            rough, spec = shine[y, x, 1], shine[y, x, 0]
-            a2 = rough**4
-            kk = (rough + 1) ** 2 / 8
-            for k in range(3):
-                s = (
-                    sky[0, k]
-                    + sky[1, k] * ny
-                    + sky[2, k] * nz
-                    + sky[3, k] * nx
-                    + sky[4, k] * nx * ny
-                    + sky[5, k] * ny * nz
-                    + sky[6, k] * (3 * nz * nz - 1)
-                    + sky[7, k] * nx * nz
-                    + sky[8, k] * (nx * nx - ny * ny)
+            dx, dy, dz = directions[0, 0], directions[0, 1], directions[0, 2]
+            visible = _visible(px, py, pz, nx * dx + ny * dy + nz * dz, shadow, bounds, matrix, taps)
+            if visible > 0:
+                # back to model axes, where the shadow of the hair is kept
+                qx, qy, qz = px + OFF * dx - pivot[0], py + OFF * dy - pivot[1], pz + OFF * dz - pivot[2]
+                visible *= look_up(
+                    reach,
+                    turn[0, 0] * qx + turn[1, 0] * qy + turn[2, 0] * qz + pivot[0],
+                    turn[0, 1] * qx + turn[1, 1] * qy + turn[2, 1] * qz + pivot[1],
+                    turn[0, 2] * qx + turn[1, 2] * qy + turn[2, 2] * qz + pivot[2],
                 )
-                diffuse[y, x, k] = max(s, 0.02)
-                rim = 1 - min(max(ndv, 0.0), 1.0)
-                specular[y, x, k] = spec * (0.012 + 0.10 * rim**5) * max(s, 0.02)
-            for light in range(directions.shape[0]):
-                dx, dy, dz = directions[light, 0], directions[light, 1], directions[light, 2]
-                ndl = nx * dx + ny * dy + nz * dz
-                visible = np.float32(1.0)
-                if light == 0:
-                    visible = _visible(px, py, pz, ndl, shadow, matrix, taps)
-                    # back to model axes, where the shadow of the hair is kept
-                    qx, qy, qz = px + 0.3 * dx - pivot[0], py + 0.3 * dy - pivot[1], pz + 0.3 * dz - pivot[2]
-                    visible *= look_up(
-                        reach,
-                        turn[0, 0] * qx + turn[1, 0] * qy + turn[2, 0] * qz + pivot[0],
-                        turn[0, 1] * qx + turn[1, 1] * qy + turn[2, 1] * qz + pivot[1],
-                        turn[0, 2] * qx + turn[1, 2] * qy + turn[2, 2] * qz + pivot[2],
-                    )
-                    if eye:
-                        visible = 0.3 + 0.7 * visible
-                for k in range(3):
-                    if skin:
-                        wrap = 0.28 if k == 0 else (0.13 if k == 1 else 0.09)
-                        bleed = 0.07 if k == 0 else (0.018 if k == 1 else 0.012)
-                    else:
-                        wrap = 0.15
-                        bleed = 0.0
-                    lit = max((ndl + wrap) / (1 + wrap), 0.0)
-                    lit *= visible + (1 - visible) * bleed
-                    diffuse[y, x, k] += colours[light, k] * lit
-                if ndl > 0:
-                    hx, hy, hz = vx + dx, vy + dy, vz + dz
-                    norm = 1 / np.sqrt(hx * hx + hy * hy + hz * hz + 1e-12)
-                    hx, hy, hz = hx * norm, hy * norm, hz * norm
-                    ndh = min(max(nx * hx + ny * hy + nz * hz, 0.0), 1.0)
-                    vdh = min(max(vx * hx + vy * hy + vz * hz, 0.0), 1.0)
-                    nv = max(ndv, 0.05)
-                    spread = a2 / (np.pi * (ndh * ndh * (a2 - 1) + 1) ** 2)
-                    mask = 0.25 / ((nv * (1 - kk) + kk) * (ndl * (1 - kk) + kk))
-                    fresnel = 0.028 + 0.972 * (1 - vdh) ** 5
-                    shiny = min(spec * spread * mask * fresnel * ndl * visible * 3.1, 4.0)
-                    for k in range(3):
-                        specular[y, x, k] += colours[light, k] * shiny
+            eye = m == 2 or m == 3
             if eye:
-                # a window placed where a cornea can mirror it
-                dx, dy, dz = directions[0, 0] * 0.55, directions[0, 1] * 0.8, max(directions[0, 2], 0.4)
-                norm = 1 / np.sqrt(dx * dx + dy * dy + dz * dz)
-                rx, ry, rz = 2 * ndv * nx - vx, 2 * ndv * ny - vy, 2 * ndv * nz - vz
-                hit = min(max(((rx * dx + ry * dy + rz * dz) * norm - 0.955) / 0.02, 0.0), 1.0)
-                for k in range(3):
-                    specular[y, x, k] += 0.65 * hit * colours[0, k]
-    return albedo, diffuse, specular, bump
+                visible = EYE_SHADE + (ONE - EYE_SHADE) * visible
+            spec, rough = shine[y, x, 0], shine[y, x, 1]
+            _from_sky(nx, ny, nz, ndv, spec, sky, diffuse, specular, y, x)
+            _from_lights(
+                nx, ny, nz, vx, vy, vz, ndv, spec, rough, m < 2, visible, directions, colours,
+                diffuse, specular, y, x,
+            )  # fmt: skip
+            if eye:
+                _window(nx, ny, nz, vx, vy, vz, ndv, directions, colours, specular, y, x)
+    return albedo, diffuse, specular, position
 
 
 @compiled
-def _visible(px, py, pz, ndl, shadow, matrix, taps):  # type: ignore[no-untyped-def]
+def _corners(faces, f, w0, w1, values, first, last, out):  # type: ignore[no-untyped-def]
+    """Channels first..last of the vertices' values at one pixel, into `out`."""
+    w2 = ONE - w0 - w1
+    a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
+    for k in range(first, last):
+        out[k] = w0 * values[a, k] + w1 * values[b, k] + w2 * values[c, k]
+
+
+@compiled
+def _surface(m, at, textures, back, constants, smile, tap, albedo, shine, y, x):  # type: ignore[no-untyped-def]
+    """Albedo, gloss and roughness of one pixel; returns its height (units)."""
+    if m < 2:
+        image = textures if m == 0 else back
+        sample(image, at[6] * (image.shape[1] - 1), at[7] * (image.shape[0] - 1), tap)
+        crease = np.exp(smile * tap[6])
+        for k in range(3):
+            albedo[y, x, k] = tap[k] * crease
+        shine[y, x, 0], shine[y, x, 1] = tap[3], tap[4]
+        return np.float32(tap[5] + 0.05 * smile * tap[6])
+    if m == 2 or m == 3:
+        _eye(at, constants, m - 2, albedo, shine, y, x)
+    elif m == 4:
+        for k in range(3):
+            albedo[y, x, k] = constants[9 + k]
+        shine[y, x, 0], shine[y, x, 1] = 0.6, 0.3
+    elif m == 5:
+        albedo[y, x, 0], albedo[y, x, 1], albedo[y, x, 2] = 0.30, 0.085, 0.085
+        shine[y, x, 0], shine[y, x, 1] = 0.6, 0.35
+    elif m == 6:
+        shine[y, x, 0], shine[y, x, 1] = 0.12, 0.75
+        return _cloth(at, constants, albedo, y, x)
+    else:
+        for k in range(3):
+            albedo[y, x, k] = constants[20 + k]
+        shine[y, x, 0], shine[y, x, 1] = 1.2, 0.28
+    return np.float32(0.0)
+
+
+@compiled
+def _slope(x, y, m, triangle, material, bump, position):  # type: ignore[no-untyped-def]
+    """How the painted height tilts the normal along x and y, from the neighbours of the same material."""
+    height, width = triangle.shape
+    sx, sy = np.float32(0.0), np.float32(0.0)
+    if not (0 < x < width - 1 and 0 < y < height - 1):
+        return sx, sy
+    a, b = triangle[y, x - 1], triangle[y, x + 1]
+    if a >= 0 and b >= 0 and material[a] == m and material[b] == m:
+        run = position[y, x + 1, 0] - position[y, x - 1, 0]
+        if run > STEP:
+            sx = min(max((bump[y, x + 1] - bump[y, x - 1]) / run, -STEEP), STEEP)
+    a, b = triangle[y - 1, x], triangle[y + 1, x]
+    if a >= 0 and b >= 0 and material[a] == m and material[b] == m:
+        run = position[y - 1, x, 1] - position[y + 1, x, 1]
+        if run > STEP:
+            sy = min(max((bump[y - 1, x] - bump[y + 1, x]) / run, -STEEP), STEEP)
+    return sx, sy
+
+
+@compiled
+def _from_sky(nx, ny, nz, ndv, spec, sky, diffuse, specular, y, x):  # type: ignore[no-untyped-def]
+    """Sets diffuse light and highlights to what comes from everywhere."""
+    rim = ONE - min(ndv, ONE)
+    rim = rim * rim * rim * rim * rim
+    gloss = spec * (np.float32(0.012) + np.float32(0.10) * rim)
+    n6 = np.float32(3.0) * nz * nz - ONE
+    n8 = nx * nx - ny * ny
+    for k in range(3):
+        s = sky[0, k] + sky[1, k] * ny + sky[2, k] * nz + sky[3, k] * nx
+        s += sky[4, k] * nx * ny + sky[5, k] * ny * nz + sky[6, k] * n6 + sky[7, k] * nx * nz + sky[8, k] * n8
+        s = max(s, LEAST_SKY)
+        diffuse[y, x, k] = s
+        specular[y, x, k] = gloss * s
+
+
+@compiled
+def _from_lights(  # type: ignore[no-untyped-def]
+    nx, ny, nz, vx, vy, vz, ndv, spec, rough, skin, visible, directions, colours, diffuse, specular, y, x
+):
+    """Adds what the lights give: wrapped diffuse light, redder on skin, and GGX highlights."""
+    a2 = rough * rough * rough * rough
+    kk = (rough + ONE) * (rough + ONE) * np.float32(0.125)
+    nv = max(ndv, np.float32(0.05))
+    masked = nv * (ONE - kk) + kk
+    row = 0 if skin else 1
+    for light in range(directions.shape[0]):
+        dx, dy, dz = directions[light, 0], directions[light, 1], directions[light, 2]
+        ndl = nx * dx + ny * dy + nz * dz
+        seen = visible if light == 0 else ONE
+        for k in range(3):
+            wrap = WRAP[row, k]
+            lit = max((ndl + wrap) / (ONE + wrap), np.float32(0.0))
+            diffuse[y, x, k] += colours[light, k] * lit * (seen + (ONE - seen) * BLEED[row, k])
+        if ndl > 0 and seen > 0:
+            hx, hy, hz = vx + dx, vy + dy, vz + dz
+            norm = ONE / np.sqrt(hx * hx + hy * hy + hz * hz + TINY)
+            ndh = min(max((nx * hx + ny * hy + nz * hz) * norm, np.float32(0.0)), ONE)
+            vdh = min(max((vx * hx + vy * hy + vz * hz) * norm, np.float32(0.0)), ONE)
+            lobe = ndh * ndh * (a2 - ONE) + ONE
+            past = ONE - vdh
+            fresnel = np.float32(0.028) + np.float32(0.972) * past * past * past * past * past
+            spread = a2 / (PI * lobe * lobe)
+            mask = np.float32(0.25) / (masked * (ndl * (ONE - kk) + kk))
+            shiny = spec * spread * mask * fresnel * ndl * seen * np.float32(3.1)
+            shiny = min(shiny, np.float32(4.0))
+            for k in range(3):
+                specular[y, x, k] += colours[light, k] * shiny
+
+
+@compiled
+def _window(nx, ny, nz, vx, vy, vz, ndv, directions, colours, specular, y, x):  # type: ignore[no-untyped-def]
+    """A window placed where a cornea can mirror it."""
+    dx, dy, dz = directions[0, 0] * 0.55, directions[0, 1] * 0.8, max(directions[0, 2], 0.4)
+    norm = 1 / np.sqrt(dx * dx + dy * dy + dz * dz)
+    rx, ry, rz = 2 * ndv * nx - vx, 2 * ndv * ny - vy, 2 * ndv * nz - vz
+    hit = min(max(((rx * dx + ry * dy + rz * dz) * norm - 0.955) / 0.02, 0.0), 1.0)
+    for k in range(3):
+        specular[y, x, k] += 0.65 * hit * colours[0, k]
+
+
+@compiled
+def _visible(px, py, pz, ndl, shadow, bounds, matrix, taps):  # type: ignore[no-untyped-def]
     """Share of the first light that reaches a point (0..1), filtered over the taps."""
     sx = matrix[0, 0] * px + matrix[0, 1] * py + matrix[0, 2] * pz + matrix[0, 3]
     sy = matrix[1, 0] * px + matrix[1, 1] * py + matrix[1, 2] * pz + matrix[1, 3]
     sz = matrix[2, 0] * px + matrix[2, 1] * py + matrix[2, 2] * pz + matrix[2, 3]
-    slack = 0.30 + 0.45 * (1 - min(max(ndl, 0.0), 1.0))
-    seen = 0.0
+    sz -= np.float32(0.30) + np.float32(0.45) * (ONE - min(max(ndl, np.float32(0.0)), ONE))
+    x, y = int(sx), int(sy)
+    if x < 0 or y < 0 or x >= shadow.shape[1] or y >= shadow.shape[0] or sz < bounds[y, x, 0]:
+        return np.float32(1.0)
+    if sz >= bounds[y, x, 1]:
+        return np.float32(0.0)
+    seen = 0
     for k in range(taps.shape[0]):
         x, y = int(sx + taps[k, 0]), int(sy + taps[k, 1])
-        if x < 0 or y < 0 or x >= shadow.shape[1] or y >= shadow.shape[0] or sz - slack < shadow[y, x]:
-            seen += 1.0
-    return np.float32(seen / taps.shape[0])
+        if x < 0 or y < 0 or x >= shadow.shape[1] or y >= shadow.shape[0] or sz < shadow[y, x]:
+            seen += 1
+    return np.float32(seen) / np.float32(taps.shape[0])
 
 
 @compiled
-def _eye(p, c, which, albedo, shine):  # type: ignore[no-untyped-def]
+def _eye(at, c, which, albedo, shine, y, x):  # type: ignore[no-untyped-def]
     """Paints pupil, iris, limbus and sclera by the angle from the optical axis."""
+    p = at[8:11]
     dx, dy, dz = p[0] - c[29 + 3 * which], p[1] - c[30 + 3 * which], p[2] - c[31 + 3 * which]
     norm = 1 / np.sqrt(dx * dx + dy * dy + dz * dz + 1e-12)
     ax, ay, az = c[23 + 3 * which], c[24 + 3 * which], c[25 + 3 * which]
@@ -283,13 +355,14 @@ def _eye(p, c, which, albedo, shine):  # type: ignore[no-untyped-def]
     for k in range(3):
         iris = (c[k] * (1 - 0.5 * near) + c[3 + k] * (0.6 * near)) * shade_
         white = c[6 + k] * (1 - (0.10 if k == 0 else 0.2) * corner)
-        albedo[k] = iris * inside + white * (1 - inside)
-    shine[0], shine[1] = 1.0, 0.10
+        albedo[y, x, k] = iris * inside + white * (1 - inside)
+    shine[y, x, 0], shine[y, x, 1] = 1.0, 0.10
 
 
 @compiled
-def _cloth(u, v, p, c, albedo):  # type: ignore[no-untyped-def]
+def _cloth(at, c, albedo, y, x):  # type: ignore[no-untyped-def]
     """Colour and weave of cloth (0 plain, 1 stripes, 2 heather, 3 check); returns its height."""
+    u, v, p = at[6], at[7], at[8:11]
     pattern, scale = int(c[18]), c[19]
     fine = np.sin(p[0] * 21.0 + 3 * np.sin(p[1] * 9.0)) * np.sin(p[1] * 23.0 + 2 * np.sin(p[0] * 7.0))
     fold = (
@@ -312,7 +385,7 @@ def _cloth(u, v, p, c, albedo):  # type: ignore[no-untyped-def]
         mix *= 0.3
     edge = min(max(v / 0.08, 0.45), 1.0) * (1 - 0.25 * np.exp(-(((v - 0.95) / 0.07) ** 2)))
     for k in range(3):
-        albedo[k] = (c[12 + k] * (1 - mix) + c[15 + k] * mix) * (1 + 0.05 * fine) * edge * (1 - 0.05 * hem)
+        albedo[y, x, k] = (c[12 + k] * (1 - mix) + c[15 + k] * mix) * (1 + 0.05 * fine) * edge * (1 - 0.05 * hem)
     return np.float32(fold * min(max((v - 0.8) / 3.0, 0.0), 1.0) + 0.006 * fine + 0.10 * hem)
 
 
@@ -320,6 +393,22 @@ def pack_constants(m: Materials) -> np.ndarray:
     """Materials as the flat float32 array `shade` reads."""
     parts = (m.iris, m.sclera, m.teeth, m.cloth, m.frame, m.gaze_axes, m.eye_centres, [m.eye_radius, m.pupil])
     return np.concatenate([np.ravel(p) for p in parts]).astype(np.float32)
+
+
+@compiled
+def compose(albedo, diffuse, specular, occlusion, triangle, backdrop):  # type: ignore[no-untyped-def]
+    """The linear picture, written over `albedo`: surfaces under their light, the backdrop elsewhere."""
+    least = np.float32(0.2)
+    for y in range(triangle.shape[0]):
+        for x in range(triangle.shape[1]):
+            if triangle[y, x] < 0:
+                for k in range(3):
+                    albedo[y, x, k] = backdrop[y, x, k]
+            else:
+                shine = min(max(occlusion[y, x], least), ONE)
+                for k in range(3):
+                    albedo[y, x, k] = albedo[y, x, k] * diffuse[y, x, k] + specular[y, x, k] * shine
+    return albedo
 
 
 def ambient_occlusion(depth: np.ndarray, size: int) -> np.ndarray:
@@ -332,19 +421,37 @@ def ambient_occlusion(depth: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(cv2.resize(out, (depth.shape[1], depth.shape[0]), interpolation=cv2.INTER_LINEAR))
 
 
-def scatter(diffuse: np.ndarray, skin: np.ndarray, scale: float) -> np.ndarray:
-    """Light on skin after it has spread under it.
+def scatter(diffuse: np.ndarray, skin: np.ndarray, scale: float) -> None:
+    """Spreads the light that falls on skin under it, in place.
 
     Args:
-        diffuse: [H, W, 3]; skin: [H, W] float32 mask; scale: pixels a model unit.
+        diffuse: [H, W, 3] float32, changed; skin: [H, W] float32 mask, 0 or 1; scale: pixels a model unit.
     """
-    out = diffuse.copy()
-    for k, width in ((0, 0.20), (1, 0.095), (2, 0.06)):
-        sigma = max(width * scale, 0.3)
-        weight = cv2.GaussianBlur(skin, (0, 0), sigma)
-        blurred = cv2.GaussianBlur(diffuse[..., k] * skin, (0, 0), sigma) / (weight + 1e-4)
-        out[..., k] = np.where(skin > 0, blurred, diffuse[..., k])
-    return out
+    widths = [max(width * scale, 0.3) for width in (0.20, 0.095, 0.06)]
+    part = extent(skin, int(4 * widths[0]) + 2)
+    mask, light = np.ascontiguousarray(skin[part]), diffuse[part]
+    for k, sigma in enumerate(widths):
+        weight = cv2.GaussianBlur(mask, (0, 0), sigma)
+        channel = np.ascontiguousarray(light[..., k])
+        _spread(light, k, mask, cv2.GaussianBlur(channel * mask, (0, 0), sigma), weight)
+
+
+@compiled
+def _spread(light, k, mask, blurred, weight):  # type: ignore[no-untyped-def]
+    for y in range(mask.shape[0]):
+        for x in range(mask.shape[1]):
+            if mask[y, x] > 0:
+                light[y, x, k] = blurred[y, x] / (weight[y, x] + np.float32(1e-4))
+
+
+def extent(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
+    """Rows and columns of what a mask covers, with a margin; the whole picture where it is empty."""
+    part = []
+    for axis, length in ((1, mask.shape[0]), (0, mask.shape[1])):
+        used = np.flatnonzero(mask.any(axis))
+        first, last = (int(used[0]), int(used[-1])) if len(used) else (0, length - 1)
+        part.append(slice(max(first - margin, 0), min(last + margin + 1, length)))
+    return part[0], part[1]
 
 
 _ = (BACK, CLOTH, EYE_L, EYE_R, FACE, FRAME, GUMS, TEETH)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,11 +14,27 @@ from fstriplets.synth.person import Person
 from fstriplets.synth.regions import LABELS
 from fstriplets.synth.scene import Scene
 
-__all__ = ["FIVE", "Truth", "attributes", "dense_indices", "five_points", "label_picture"]
+__all__ = ["FIVE", "Seen", "Truth", "attributes", "dense_indices", "five_points", "label_picture"]
 
 #: Landmarks of the 68 whose means are the five points: right eye, left eye, nose, right and left mouth corner
 #: (the person's own sides; right comes first because it lies to the viewer's left).
 FIVE = (tuple(range(36, 42)), tuple(range(42, 48)), (30,), (48,), (54,))
+
+
+class Seen(NamedTuple):
+    """Which surface each sample of a picture shows.
+
+    Attributes:
+        triangle: [H, W] row of `faces` or -1; weights: [H, W, 2] of its first two corners.
+        faces: [F, 3], material: [F]; uv: [V, 2] and canonical: [V, 3] of the vertices.
+    """
+
+    triangle: np.ndarray
+    weights: np.ndarray
+    faces: np.ndarray
+    material: np.ndarray
+    uv: np.ndarray
+    canonical: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,9 +98,10 @@ def attributes(person: Person, scene: Scene, mesh: Mesh, eyewear: int) -> dict[s
 
 @compiled
 def label_picture(  # type: ignore[no-untyped-def]
-    triangle, material, values, regions, brow, beard, hair, lens, step
+    seen, regions, brow, beard, hair, lens, step
 ):
     """Part labels [H/step, W/step] uint8 from the surfaces seen and what covers them."""
+    triangle, weights, faces, material, uv, canonical = seen
     height, width = triangle.shape[0] // step, triangle.shape[1] // step
     out = np.zeros((height, width), np.uint8)
     for y in range(height):
@@ -91,14 +109,19 @@ def label_picture(  # type: ignore[no-untyped-def]
             f = triangle[y * step, x * step]
             if f >= 0:
                 m = material[f]
+                a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
+                w0, w1 = weights[y * step, x * step, 0], weights[y * step, x * step, 1]
+                w2 = 1 - w0 - w1
                 if m == 0:
-                    u = int(values[y * step, x * step, 6] * (regions.shape[1] - 1) + 0.5)
-                    v = int(values[y * step, x * step, 7] * (regions.shape[0] - 1) + 0.5)
+                    u = w0 * uv[a, 0] + w1 * uv[b, 0] + w2 * uv[c, 0]
+                    v = w0 * uv[a, 1] + w1 * uv[b, 1] + w2 * uv[c, 1]
+                    u, v = int(u * (regions.shape[1] - 1) + 0.5), int(v * (regions.shape[0] - 1) + 0.5)
                     out[y, x] = regions[
                         min(max(v, 0), regions.shape[0] - 1), min(max(u, 0), regions.shape[1] - 1)
                     ]
                 elif m == 1:
-                    out[y, x] = 10 if values[y * step, x * step, 9] < -2.5 else 1
+                    high = w0 * canonical[a, 1] + w1 * canonical[b, 1] + w2 * canonical[c, 1]
+                    out[y, x] = 10 if high < -2.5 else 1
                 elif m == 2 or m == 3:
                     out[y, x] = 3
                 elif m == 4 or m == 5:
@@ -107,16 +130,16 @@ def label_picture(  # type: ignore[no-untyped-def]
                     out[y, x] = 12
                 else:
                     out[y, x] = 8
-            b = h = w = g = 0.0
+            p = h = w = g = 0.0
             for i in range(step):
                 for j in range(step):
-                    b += brow[y * step + i, x * step + j]
+                    p += brow[y * step + i, x * step + j]
                     w += beard[y * step + i, x * step + j]
                     h += hair[y * step + i, x * step + j]
                     g += lens[y * step + i, x * step + j]
             area = step * step
             if out[y, x] != 8:
-                if b > 0.4 * area:
+                if p > 0.4 * area:
                     out[y, x] = 2
                 if w > 0.4 * area:
                     out[y, x] = 9
