@@ -14,6 +14,7 @@ from fstriplets.build.claim import RUN, read_run
 from fstriplets.build.plan import Generation
 from fstriplets.build.report import BuildReport, Tally
 from fstriplets.config import PipelineConfig
+from fstriplets.models.weights import better_weights
 from fstriplets.shards import Store
 
 __all__ = ["finish"]
@@ -33,6 +34,9 @@ def finish(
     store.write("croissant.json", _json(croissant(store, run)))
     store.write("README.md", dataset_card(run).encode())
     report.report = str(audit.write_report(store))
+    if set(found.consents) - {"synthetic"}:
+        better = better_weights(run.get("weights", {}))
+        report.better_weights = {name: row.name for name, row in better.items()}
     store.write("_SUCCESS", b"")
     report.seconds = tally.seconds
     return report

@@ -50,6 +50,8 @@ class BuildReport:
     frozen: int = 0  #: new photos of people whose shard was planned before
     estimate_seconds: float | None = None  #: dry run: of the whole build on this machine
     report: str | None = None  #: path of report.html
+    #: bundled weights used on photos of real people -> public ones that do better there
+    better_weights: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -31,7 +31,7 @@ COMMANDS = {
         "fstriplets.cli.weights:weights",
         "Network weights: see what is known, fetch it, take local copies, check them.",
     ),
-    "train": ("fstriplets.cli.train:train", "Train networks from recipes."),
+    "train": ("fstriplets.cli.train:train", "Train networks."),
     "synth": ("fstriplets.cli.synth:synth", "Render synthetic faces with ground truth."),
 }
 

@@ -66,7 +66,7 @@ def _built(report: BuildReport) -> list[str]:
         lines.append(
             f"  left out    {report.frozen:,} new photos of people whose shards exist (identity_frozen)"
         )
-    return [*lines, *_rejects(report.rejects)]
+    return [*lines, *_rejects(report.rejects), *_better(report.better_weights)]
 
 
 def inspection_lines(found: Inspection) -> list[str]:
@@ -109,6 +109,24 @@ def _rejects(rejects: Mapping[str, Mapping[str, int]]) -> list[str]:
         if text:
             lines.append(f"  rejected    {manifest}: {text}{f', {more} more reasons' if more > 0 else ''}")
     return lines
+
+
+def _better(weights: Mapping[str, str]) -> list[str]:
+    """Bundled weights have seen synthetic faces only: what does better on photos of people."""
+    if not weights:
+        return []
+    from fstriplets.models.weights import entry
+
+    public = sorted(set(weights.values()))
+    pull = [name for name in public if entry(name).url]
+    commands = [f"fstriplets weights pull {' '.join(pull)}"] if pull else []
+    if len(pull) < len(public):
+        commands.append("fstriplets weights import FOLDER (see: fstriplets weights list)")
+    return [
+        f"  weights     bundled: {', '.join(sorted(weights))}; on photos of real people"
+        f" {', '.join(public)} do better:",
+        *(f"              {command}" for command in commands),
+    ]
 
 
 def _places(report: BuildReport) -> list[str]:

@@ -9,6 +9,7 @@ __all__, __getattr__ = lazy_exports(
     {
         "Verified": "store",
         "WeightsEntry": "table",
+        "better_weights": "store",
         "entry": "table",
         "file_sha256": "store",
         "import_as": "local",

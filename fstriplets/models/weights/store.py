@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from fstriplets.models.weights.table import WeightsEntry, entry, registry
 __all__ = [
     "FOLDER_VARIABLE",
     "Verified",
+    "better_weights",
     "file_sha256",
     "import_file",
     "import_folder",
@@ -72,6 +73,13 @@ def installed(name: str) -> Path | None:
         return path if path.stat().st_size == wanted.bytes else None
     except OSError:
         return None
+
+
+def better_weights(names: Iterable[str]) -> dict[str, WeightsEntry]:
+    """Bundled weights among `names` for which better public ones exist -> those."""
+    known = registry()
+    rows = {name: known[name] for name in names if name in known}
+    return {name: known[row.better] for name, row in rows.items() if row.bundled and row.better in known}
 
 
 def require(name: str) -> Path:

@@ -59,6 +59,7 @@ class WeightsEntry:
     output: str = ""
     note: str = ""
     bundled: bool = False  #: travels with the package
+    better: str = ""  #: bundled ones: the public weights that do better on real photos
 
 
 def registry() -> dict[str, WeightsEntry]:
