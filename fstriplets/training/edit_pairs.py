@@ -1,0 +1,197 @@
+"""Batches for the `flow-gan` trainer: aligned pairs (photo, edited photo) with their codes.
+
+What happens to a pair on its way happens to both pictures alike: crop, mirror, light, blur, noise, what
+hides the face, what is behind it. So the edit stays the only difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from fstriplets.faces.align import similarity
+from fstriplets.faces.templates import template_points
+from fstriplets.models.networks.flow_gan import EDITS, FRAME_STYLES, SIDE, edit_code
+from fstriplets.training import augment
+from fstriplets.training.pairs import PairSet
+
+__all__ = ["Batch", "EditPairs", "five_points"]
+
+#: Change of a pixel (of 255) that counts as fully edited; width of the region's soft edge, pixels.
+_CLEAR, _EDGE = 18.0, 7
+#: Standard deviations of the crop's errors: landmarks (pixels), scale, shift (pixels), turn (degrees).
+_LANDMARK, _SCALE, _SHIFT, _TURN = 1.5, 0.06, 5.0, 4.0
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """B pairs.
+
+    Attributes:
+        photo, edited: [B, 3, SIDE, SIDE] float32 in [-1, 1].
+        region: [B, 1, SIDE, SIDE] 0..1, where they differ.
+        code: [B, CODE_SIZE]; strength: [B]; edit: [B] index into EDITS.
+        windows: [B, 2] top and left of the window to learn from.
+    """
+
+    photo: Tensor
+    edited: Tensor
+    region: Tensor
+    code: Tensor
+    strength: Tensor
+    edit: Tensor
+    windows: Tensor
+
+
+def five_points(landmarks: np.ndarray) -> np.ndarray:
+    """Eyes, nose tip and mouth corners [5, 2] of 68 points."""
+    eyes = [landmarks[36:42].mean(0), landmarks[42:48].mean(0)]
+    return np.stack([*eyes, landmarks[30], landmarks[48], landmarks[54]])
+
+
+class EditPairs:
+    """Draws pairs.
+
+    Args:
+        pairs: pictures and their truth.
+        odds: edit -> how often it is drawn; absent edits are not.
+        window: side of the windows, a multiple of 4.
+    """
+
+    def __init__(self, pairs: PairSet, odds: Mapping[str, float], window: int) -> None:
+        self.pairs = pairs
+        self.window = window
+        self.of = {e: np.flatnonzero(pairs.edit == e) for e in EDITS if odds.get(e, 0) > 0}
+        self.of = {edit: members for edit, members in self.of.items() if len(members)}
+        weights = np.array([odds[edit] for edit in self.of])
+        self._odds = weights / weights.sum()
+
+    def batch(self, rng: np.random.Generator, size: int) -> Batch:
+        """Random pairs, augmented."""
+        names = rng.choice(list(self.of), size, p=self._odds)
+        return self.collate([int(rng.choice(self.of[str(name)])) for name in names], rng)
+
+    def collate(self, indices: list[int], rng: np.random.Generator | None) -> Batch:
+        """The pairs of these edited pictures; without `rng` as they are, seen through the middle window."""
+        rows = [self._pair(i, rng) for i in indices]
+        photo, edited, region = (np.stack([row[k] for row in rows]) for k in range(3))
+        corners = [_window(row[2], self.window, rng) for row in rows]
+        edits = [str(self.pairs.edit[i]) for i in indices]
+        return Batch(
+            photo=_tensor(photo),
+            edited=_tensor(edited),
+            region=torch.from_numpy(region)[:, None],
+            code=torch.stack([self._code(i) for i in indices]),
+            strength=torch.tensor([self._strength(i) for i in indices], dtype=torch.float32),
+            edit=torch.tensor([EDITS.index(edit) for edit in edits]),
+            windows=torch.tensor(corners),
+        )
+
+    def _strength(self, i: int) -> float:
+        # hair colour: the colour reached is the code's, and reaching it is all that was asked for
+        return 1.0 if self.pairs.edit[i] == "hair_colour" else float(self.pairs.strength[i])
+
+    def _code(self, i: int) -> Tensor:
+        known, edit = self.pairs.attributes, str(self.pairs.edit[i])
+        style, colour = None, None
+        if edit in ("glasses", "sunglasses"):
+            style = int(known["frame_style"][i]) % FRAME_STYLES
+            colour = tuple(float(known[f"frame_{c}"][i]) for c in "rgb")
+        elif edit == "hair_colour":
+            colour = tuple(float(known[f"hair_{c}"][i]) for c in "rgb")
+        return edit_code(edit, self._strength(i), style, colour)  # type: ignore[arg-type]
+
+    def _pair(self, i: int, rng: np.random.Generator | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Photo and edited photo uint8 [SIDE, SIDE, 3], region float32 [SIDE, SIDE]."""
+        base = int(self.pairs.base[i])
+        matrix = _matrix(self.pairs.landmarks[base], rng)
+        two = [_crop(self.pairs.pixels(k), matrix) for k in (base, i)]
+        if rng is None:
+            return two[0], two[1], _region(*two)
+        if rng.random() < 0.5:
+            labels = [_crop(self.pairs.labels(k), matrix, cv2.INTER_NEAREST) for k in (base, i)]
+            two = _alike(two, rng, _Behind((labels[0] == 0) & (labels[1] == 0)))
+        points = self.pairs.landmarks[base] @ matrix[:, :2].T + matrix[:, 2]
+        if rng.random() < 0.12:
+            two = _alike(two, rng, lambda p, r: augment.occlude(p, r)[0])
+        if rng.random() < 0.10:
+            two = _alike(two, rng, lambda p, r: augment.hat(p, points, r)[0])
+        clean = _region(*two)
+        two = _alike(two, rng, augment.degrade)
+        return two[0], two[1], clean
+
+
+class _Behind:
+    """Replaces the background."""
+
+    def __init__(self, background: np.ndarray) -> None:
+        self._background = background
+
+    def __call__(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return augment.replace_background(picture, self._background, rng)
+
+
+def _alike(
+    two: list[np.ndarray],
+    rng: np.random.Generator,
+    change: Callable[[np.ndarray, np.random.Generator], np.ndarray],
+) -> list[np.ndarray]:
+    """The same random change to both."""
+    seed = int(rng.integers(2**63))
+    return [change(picture, np.random.default_rng(seed)) for picture in two]
+
+
+def _matrix(landmarks: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+    """Photo pixels -> aligned crop [2, 3]; with `rng` as badly as a landmarker would, at times mirrored."""
+    five = five_points(landmarks)
+    target = template_points("ffhq", SIDE)
+    if rng is None:
+        return np.asarray(similarity(five, target))
+    matrix = np.asarray(similarity(five + rng.normal(0, _LANDMARK, (5, 2)), target))
+    middle = SIDE / 2
+    turn = cv2.getRotationMatrix2D((middle, middle), rng.normal(0, _TURN), np.exp(rng.normal(0, _SCALE)))
+    turn[:, 2] += rng.normal(0, _SHIFT, 2)
+    matrix = np.hstack([turn[:, :2] @ matrix[:, :2], (turn[:, :2] @ matrix[:, 2] + turn[:, 2])[:, None]])
+    if rng.random() < 0.5:
+        matrix[0] = -matrix[0]
+        matrix[0, 2] += SIDE - 1
+    return matrix
+
+
+def _crop(picture: np.ndarray, matrix: np.ndarray, filter: int = cv2.INTER_CUBIC) -> np.ndarray:
+    crop = cv2.warpAffine(picture, matrix, (SIDE, SIDE), flags=filter, borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(crop)
+
+
+def _region(photo: np.ndarray, edited: np.ndarray) -> np.ndarray:
+    """Where two pictures differ, softly: float32 [H, W] 0..1."""
+    channels = cv2.split(cv2.absdiff(photo, edited))
+    largest = cv2.max(cv2.max(channels[0], channels[1]), channels[2])
+    change = cv2.GaussianBlur(largest.astype(np.float32), (0, 0), 1.0)
+    return np.asarray(cv2.blur(np.clip(change / _CLEAR, 0, 1), (_EDGE, _EDGE)))
+
+
+def _window(region: np.ndarray, size: int, rng: np.random.Generator | None) -> tuple[int, int]:
+    """Top and left of a window, mostly round a random place of the region."""
+    if rng is None:
+        corner = ((SIDE - size) // 2, (SIDE - size) // 2)
+    elif rng.random() < 0.1 or region.max() < 0.3:
+        corner = tuple(rng.integers(0, SIDE - size + 1, 2))
+    else:
+        rows, columns = np.nonzero(region > 0.3)
+        k = int(rng.integers(len(rows)))
+        around = rng.normal(0, size / 8, 2) - size / 2
+        corner = (int(rows[k] + around[0]), int(columns[k] + around[1]))
+    y, x = (int(np.clip(v, 0, SIDE - size)) // 4 * 4 for v in corner)
+    return y, x
+
+
+def _tensor(pictures: np.ndarray) -> Tensor:
+    """uint8 [B, H, W, 3] -> float32 [B, 3, H, W] in [-1, 1]."""
+    planes = torch.from_numpy(pictures).permute(0, 3, 1, 2)
+    return planes.to(torch.float32, memory_format=torch.contiguous_format) / 127.5 - 1

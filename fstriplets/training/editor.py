@@ -1,0 +1,239 @@
+"""Trainer of the `flow-gan` editor's network on synthetic pairs (photo, edited photo).
+
+The generator is pulled to the truth (L1 and gradients, each region of an edit weighing the same however
+small or faint it is), kept from touching anything else, and made sharp by a conditional patch
+discriminator with feature matching. Losses are taken in a window round the edit, at full resolution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from fstriplets.models.networks.flow_gan import (
+    EDITS,
+    FlowGanDiscriminator,
+    FlowGanGenerator,
+    Maps,
+    compose,
+)
+from fstriplets.training.edit_pairs import Batch, EditPairs
+from fstriplets.training.loop import warmup_cosine
+from fstriplets.training.pairs import PairSet
+from fstriplets.training.recipe import TrainingRecipe
+
+__all__ = ["EditorJob", "Recipe", "make_job"]
+
+#: Added to a region's area (share of the window), so that tiny regions do not explode.
+_FLOOR = 0.02
+_HELD_OUT_EACH = 6  # pairs of an edit in a validation
+
+
+class Recipe(TrainingRecipe):
+    """Keys of pipelines/train-editor.yaml."""
+
+    steps: int = Field(8000, ge=1, description="optimiser steps")
+    batch_size: int = Field(8, ge=1, description="pairs a step")
+    learning_rate: float = Field(8e-4, gt=0, description="of both networks, at its highest")
+    people: int = Field(0, ge=0, description="use people below this number only; 0: all there are")
+    start: str = Field("", description="safetensors of an earlier generator to go on from")
+    edits: dict[str, float] = Field(
+        default_factory=lambda: dict.fromkeys(EDITS, 1.0), description="how often each edit is drawn"
+    )
+    window: int = Field(160, ge=32, le=256, multiple_of=8, description="side of the windows, pixels")
+    average: float = Field(0.998, ge=0, lt=1, description="decay of the averaged weights that ship")
+    inside: float = Field(4.0, ge=0, description="weight of L1 in the edited region")
+    outside: float = Field(4.0, ge=0, description="weight of L1 outside")
+    gradient: float = Field(4.0, ge=0, description="weight of L1 of the picture's gradients in the region")
+    smooth: float = Field(3.0, ge=0, description="weight of the flow's total variation")
+    mask: float = Field(0.03, ge=0, description="weight of the mean mask")
+    mask_outside: float = Field(0.15, ge=0, description="weight of mask, flow and gain outside the region")
+    adversarial: float = Field(0.15, ge=0, description="weight of the discriminator's verdict")
+    features: float = Field(1.0, ge=0, description="weight of feature matching")
+    adversarial_from: int = Field(1500, ge=0, description="step from which the discriminator takes part")
+
+
+def make_job(recipe: Recipe, data: Path) -> EditorJob:
+    """The training of a recipe on a folder of `synth pairs`."""
+    return EditorJob(recipe, data)
+
+
+class EditorJob:
+    """One training of the generator; see training.loop.Job."""
+
+    def __init__(self, recipe: Recipe, data: Path) -> None:
+        self.recipe = recipe
+        torch.manual_seed(recipe.seed)
+        self.generator = FlowGanGenerator()
+        if recipe.start:
+            self.generator.load_state_dict(_floats(load_file(recipe.start)))
+        self.averaged = FlowGanGenerator().requires_grad_(False)
+        self.averaged.load_state_dict(self.generator.state_dict())
+        self.discriminator = FlowGanDiscriminator()
+        betas = (0.5, 0.99)
+        self._g = torch.optim.Adam(self.generator.parameters(), recipe.learning_rate, betas)
+        self._d = torch.optim.Adam(self.discriminator.parameters(), recipe.learning_rate, betas)
+        self._train = EditPairs(PairSet(data, "train", recipe.people), recipe.edits, recipe.window)
+        self._held_out: EditPairs | None = None
+        self._data = data
+
+    def batch(self, step: int) -> Batch:
+        """Pairs of a step."""
+        return self._train.batch(np.random.default_rng([self.recipe.seed, step]), self.recipe.batch_size)
+
+    def step(self, step: int, batch: Batch) -> dict[str, float]:
+        """One step of the generator, and of the discriminator every other step."""
+        rate = self.recipe.learning_rate * warmup_cosine(step, self.recipe.steps)
+        for group in (*self._g.param_groups, *self._d.param_groups):
+            group["lr"] = rate
+        window = self.recipe.window
+        maps = self.generator(batch.photo, batch.code, batch.strength, batch.windows, window)
+        result = compose(batch.photo, maps, batch.windows)
+        photo, edited, region = (
+            _cut(x, batch.windows, window) for x in (batch.photo, batch.edited, batch.region)
+        )
+        values = self._truth(result, edited, region) | self._thrift(maps, region)
+        if step >= self.recipe.adversarial_from:
+            side = window * 4 // 5 // 8 * 8  # the middle is enough, and cheaper
+            middle = slice((window - side) // 2, (window + side) // 2)
+            before, truth, made = (x[..., middle, middle] for x in (photo, edited, result))
+            if step % 2 == 0:
+                values |= self._judge(before, truth, made, batch.code)
+            values |= self._please(before, truth, made, batch.code)
+        weights = self.recipe.model_dump()
+        loss = torch.stack([weights[k] * v for k, v in values.items() if k in weights]).sum()
+        self._g.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(self.generator.parameters(), 5.0)
+        self._g.step()
+        self._average(step)
+        return {
+            "loss": float(loss.detach()),
+            **{name: float(value.detach()) for name, value in values.items()},
+        }
+
+    def _truth(self, result: Tensor, edited: Tensor, region: Tensor) -> dict[str, Tensor]:
+        """Distances to the truth: in the region, outside, and of gradients."""
+        error = (result - edited).abs().mean(1, keepdim=True)
+        area = region.mean((1, 2, 3)) + _FLOOR
+        difference = result - edited
+        rows = (difference[:, :, 1:] - difference[:, :, :-1]).abs().mean(1, keepdim=True)
+        columns = (difference[..., 1:] - difference[..., :-1]).abs().mean(1, keepdim=True)
+        edges = (rows * region[:, :, 1:]).mean((1, 2, 3)) + (columns * region[..., 1:]).mean((1, 2, 3))
+        return {
+            "inside": ((error * region).mean((1, 2, 3)) / area).mean(),
+            "outside": (error * (1 - region)).mean(),
+            "gradient": (edges / area).mean(),
+        }
+
+    def _thrift(self, maps: Maps, region: Tensor) -> dict[str, Tensor]:
+        """What the maps cost: a rough flow, a mask where the photo would do, anything outside the region."""
+        flow = maps.flow
+        rough = (flow[:, :, 1:] - flow[:, :, :-1]).abs().mean() + (
+            flow[..., 1:] - flow[..., :-1]
+        ).abs().mean()
+        touched = maps.mask + maps.gain.abs().mean(1, keepdim=True) + 4 * flow.abs().mean(1, keepdim=True)
+        return {
+            "smooth": rough * flow.shape[-1] / 16,
+            "mask": maps.mask.mean(),
+            "mask_outside": (touched * (1 - region)).mean(),
+        }
+
+    def _judge(self, photo: Tensor, edited: Tensor, result: Tensor, code: Tensor) -> dict[str, Tensor]:
+        """Trains the discriminator."""
+        self.discriminator.requires_grad_(True)
+        real, _ = self.discriminator(photo, edited, code)
+        fake, _ = self.discriminator(photo, result.detach(), code)
+        loss = F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+        self._d.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        self._d.step()
+        return {"judge": 2 * loss.detach()}  # taken every other step
+
+    def _please(self, photo: Tensor, edited: Tensor, result: Tensor, code: Tensor) -> dict[str, Tensor]:
+        """What the discriminator says of the result, and how far its features are from the truth's."""
+        self.discriminator.requires_grad_(False)
+        score, found = self.discriminator(photo, result, code)
+        with torch.no_grad():
+            _, wanted = self.discriminator(photo, edited, code)
+        pairs = zip(found, wanted, strict=True)
+        matching = torch.stack([F.l1_loss(f, w) / (w.abs().mean() + 1e-3) for f, w in pairs]).mean()
+        return {"adversarial": -score.mean(), "features": matching}
+
+    def _average(self, step: int) -> None:
+        decay = min(self.recipe.average, (1 + step) / (10 + step))
+        with torch.no_grad():
+            now = self.generator.state_dict()
+            for name, value in self.averaged.state_dict().items():
+                value.lerp_(now[name], 1 - decay)
+
+    def state(self) -> dict[str, Any]:
+        """Networks and optimisers."""
+        return {name: part.state_dict() for name, part in self._parts().items()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Takes up a `state`."""
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "generator": self.generator,
+            "averaged": self.averaged,
+            "discriminator": self.discriminator,
+            "g": self._g,
+            "d": self._d,
+        }
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """For each edit: error in the region as a share of the unedited photo's, change outside (of 255)."""
+        if self._held_out is None:
+            self._held_out = EditPairs(
+                PairSet(self._data, "val", self.recipe.people), self.recipe.edits, self.recipe.window
+            )
+        values: dict[str, float] = {}
+        for edit, members in self._held_out.of.items():
+            sums = np.zeros(4)
+            for index in members[:_HELD_OUT_EACH]:
+                sums += self._measure(self._held_out.collate([int(index)], None))
+            values[f"error_{edit}"] = sums[0] / max(sums[1], 1e-9)
+            values[f"leak_{edit}"] = 127.5 * sums[2] / max(sums[3], 1e-9)
+        errors = [value for name, value in values.items() if name.startswith("error")]
+        return {"error": float(np.mean(errors)) if errors else 0.0, **values}
+
+    def _measure(self, pair: Batch) -> np.ndarray:
+        """Sums over a pair: error and copying's error inside, change outside, pixels outside."""
+        result = compose(pair.photo, self.averaged(pair.photo, pair.code, pair.strength))
+        inside, outside = pair.region, (pair.region < 0.01).float()
+        wrong, copied, moved = (
+            (a - b).abs().mean(1, keepdim=True)
+            for a, b in ((result, pair.edited), (pair.photo, pair.edited), (result, pair.photo))
+        )
+        sums = [(wrong * inside).sum(), (copied * inside).sum(), (moved * outside).sum(), outside.sum()]
+        return np.array([float(value) for value in sums])
+
+    def export(self, folder: Path) -> list[Path]:
+        """The averaged generator, half precision."""
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "flow_gan.safetensors"
+        weights = self.averaged.state_dict()
+        save_file({name: value.half().contiguous() for name, value in weights.items()}, path)
+        return [path]
+
+
+def _cut(x: Tensor, windows: Tensor, size: int) -> Tensor:
+    corners = windows.tolist()
+    return torch.stack([p[:, y : y + size, z : z + size] for p, (y, z) in zip(x, corners, strict=True)])
+
+
+def _floats(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.float() for name, value in weights.items()}
