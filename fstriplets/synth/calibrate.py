@@ -2,7 +2,8 @@
 
 Draws bald, resting, frontal heads of random shape in a few fixed skins, embeds them and regresses the
 embedding on the identity weights (ridge). The leading singular vectors go to `data/likeness.npz`, a few
-kilobytes, so that `likeness.py` can spread people without a recogniser at hand. Needs the weights yunet,
+kilobytes, so that `likeness.py` can spread people without a recogniser at hand, with the proportions of the
+face as functions of the weights, so that it can keep them within what people have. Needs the weights yunet,
 mediapipe_face_mesh and mobilefacenet_foamliu installed; takes about three minutes on one core.
 """
 
@@ -21,21 +22,57 @@ from fstriplets.faces.stage import FaceStage
 from fstriplets.records import Photo
 from fstriplets.synth.body import build_body
 from fstriplets.synth.likeness import IDENTITY_SIZE, LIKENESS_FILE
+from fstriplets.synth.mesh import Mesh
 from fstriplets.synth.render import render_photo
 from fstriplets.synth.scene import make_scene
 from fstriplets.synth.studio import Studio
 
-__all__ = ["answers", "main", "sensitivity"]
+__all__ = ["answers", "main", "proportions", "sensitivity"]
 
 _SKINS = (1003, 1007, 1010, 1012, 1021, 1030, 1033, 1041)
 _SIZE = 112
 _MODE_SPREAD, _TRAIT_SPREAD, _LIMIT = 1.6, 1.3, 3.5
 _RIDGE = 300.0
-_KEPT = 32
+_KEPT = 40
+#: Proportions of the face: landmarks (68) whose mean, less the mean of the others, is measured along an axis.
+_PROPORTIONS: tuple[tuple[tuple[int, ...], tuple[int, ...], int], ...] = (
+    ((27,), (33,), 1),  # nose: length, width, projection, bridge, turn of the tip, skew
+    ((35,), (31,), 0),
+    ((30,), (31, 35), 2),
+    ((30,), (39, 42), 2),
+    ((27, 28), (39, 42), 2),
+    ((30,), (33,), 1),
+    ((30, 33), (27, 8), 0),
+    ((51,), (33,), 1),  # mouth: philtrum, lips, width, projection, corners, place, skew
+    ((51,), (62,), 1),
+    ((66,), (57,), 1),
+    ((54,), (48,), 0),
+    ((51, 57), (31, 35, 8), 2),
+    ((48, 54), (62,), 1),
+    ((51, 57), (27, 8), 0),
+    ((57,), (8,), 1),  # chin: length, projection, width; jaw, cheeks, face: widths, height
+    ((8,), (57,), 2),
+    ((10,), (6,), 0),
+    ((12,), (4,), 0),
+    ((13,), (3,), 0),
+    ((15,), (1,), 0),
+    ((11,), (5,), 0),
+    ((27,), (8,), 1),
+    ((4, 12), (8,), 1),
+    ((42,), (39,), 0),  # eyes: spacing, width, depth, slant, height over the nose; brows over them
+    ((36, 45), (39, 42), 1),
+    ((39, 45), (36, 42), 0),
+    ((36, 39, 42, 45), (1, 15), 2),
+    ((36, 39, 42, 45), (30,), 1),
+    ((19, 24), (37, 44), 1),
+    ((17, 26), (21, 22), 1),
+    ((19, 24), (36, 45), 2),
+    ((36,), (45,), 1),
+)
 
 
 def answers(shapes: int, face_model: Path | None = None, seed: int = 6) -> tuple[np.ndarray, np.ndarray]:
-    """Identity weights [N, 130] and embeddings [N, D] less the mean of their skin."""
+    """Identity weights [N, I] and embeddings [N, D] less the mean of their skin."""
     studio, rng = Studio(face_model), np.random.default_rng(seed)
     stage = FaceStage(PipelineConfig(detector="yunet", embedder="mobilefacenet_foamliu"))
     bodies = [build_body(_plain(studio, skin), studio.mesh) for skin in _SKINS]
@@ -78,6 +115,17 @@ def sensitivity(weights: np.ndarray, embeddings: np.ndarray) -> tuple[np.ndarray
     return left[:, :_KEPT], gains[:_KEPT], share
 
 
+def proportions(mesh: Mesh) -> np.ndarray:
+    """Proportions of the face [R, I] as functions of the weights, in deviations of the face model's modes."""
+    points = mesh.identity.reshape(len(mesh.identity), -1, 3)[:, mesh.landmarks]
+    rows = [
+        points[:, list(high), axis].mean(1) - points[:, list(low), axis].mean(1)
+        for high, low, axis in _PROPORTIONS
+    ]
+    table = np.stack(rows)
+    return np.asarray(table / np.linalg.norm(table[:, :100], axis=1, keepdims=True))
+
+
 def _plain(studio: Studio, seed: int):  # type: ignore[no-untyped-def]
     person = studio.person(seed)
     hair = replace(person.hair, name="bald")
@@ -102,8 +150,14 @@ def _passport(studio: Studio, seed: int):  # type: ignore[no-untyped-def]
 def main(shapes: int, face_model: Path | None, output: Path) -> None:
     """See the module's text."""
     directions, gains, share = sensitivity(*answers(shapes, face_model))
+    table = proportions(Studio(face_model).mesh)
     with output.open("wb") as file:
-        np.savez_compressed(file, directions=directions.astype(np.float16), gains=gains.astype(np.float32))
+        np.savez_compressed(
+            file,
+            directions=directions.astype(np.float16),
+            gains=gains.astype(np.float32),
+            proportions=table.astype(np.float16),
+        )
     click.echo(
         f"{output}: {len(gains)} directions; shape explains {100 * share:.0f} % of held-out embeddings"
     )

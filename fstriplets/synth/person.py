@@ -105,7 +105,10 @@ def make_person(seed: int) -> Person:
     iris_odds = [0.5, 0.36, 0.10, 0.02, 0.01, 0.01] if fair < 0.25 else [0.10, 0.20, 0.18, 0.17, 0.22, 0.13]
     iris = _IRIS[rng.choice(6, p=iris_odds)] * rng.uniform(0.8, 1.25)
     ring = iris * np.array([1.5, 1.15, 0.8]) + 0.02
-    bearded = masculine and rng.random() < 0.5
+    style = int(rng.choice(4, p=[0.5, 0.34, 0.10, 0.06])) if masculine else 0
+    beard = float(rng.uniform(0.2, 1.0)) if style in (1, 3) else 0.0  # both, moustache alone, beard alone
+    moustache = float(rng.uniform(0.3, 1.0)) if style in (1, 2) else 0.0
+    made_up = not masculine and rng.random() < 0.35
     return Person(
         seed=seed,
         shape=shape,
@@ -114,20 +117,22 @@ def make_person(seed: int) -> Person:
         smile_map=smile_map,
         age=age,
         hair_colour=hair_colour.astype(np.float32),
-        brow_colour=(0.6 * hair_colour + 0.03 * tone + 0.004).astype(np.float32),
+        brow_colour=((0.6 * hair_colour + 0.03 * tone + 0.004) * np.exp(rng.normal(-0.05, 0.3))).astype(
+            np.float32
+        ),
         grey=grey,
         hair=hair,
-        brow=float(rng.uniform(0.55, 1.0) if masculine else rng.uniform(0.3, 0.8)),
-        lash=float(rng.uniform(0.10, 0.25) if masculine else rng.uniform(0.2, 0.45)),
+        brow=float(rng.uniform(0.4, 1.0) if masculine else rng.uniform(0.15, 0.85)),
+        lash=float(rng.uniform(0.05, 0.28) if masculine else rng.uniform(0.1, 0.45) + 0.15 * made_up),
         iris=np.concatenate([iris, ring]).astype(np.float32),
         pupil=float(rng.uniform(0.30, 0.46)),
-        beard=float(rng.uniform(0.2, 1.0)) if bearded else 0.0,
-        moustache=float(rng.uniform(0.3, 1.0)) if bearded else 0.0,
+        beard=beard,
+        moustache=moustache,
         beard_length=float(rng.choice([0.12, 0.25, 0.6, 1.3], p=[0.4, 0.3, 0.2, 0.1])),
-        chubby=float(rng.normal(0, 0.35)),
-        lipstick=0.0 if masculine else float(np.clip(rng.normal(0.1, 0.25), 0, 0.5)),
+        chubby=float(np.clip(rng.normal(0, 0.4), -0.7, 0.8)),
+        lipstick=float(rng.uniform(0.2, 0.6)) if made_up else 0.0,
         lip_colour=(
-            np.array([0.26, 0.055, 0.06]) * np.exp(rng.normal(0, 0.25, 3)) * (0.5 + 1.2 * tone)
+            np.array([0.24, 0.065, 0.07]) * np.exp(rng.normal(0, [0.25, 0.35, 0.35])) * (0.4 + 1.4 * tone)
         ).astype(np.float32),
         glasses=int(rng.integers(0, 4)) if rng.random() < 0.25 else -1,
         glasses_seed=seed,

@@ -71,26 +71,33 @@ def make_scene(mesh: Mesh, seed: int, max_yaw: float = 60.0) -> Scene:
     return Scene(
         seed=seed,
         yaw=yaw,
-        pitch=float(np.clip(rng.normal(0, 6), -18, 18)),
-        roll=float(np.clip(rng.normal(0, 4.5), -14, 14)),
+        pitch=float(np.clip(rng.normal(0, 8), -22, 22)),
+        roll=float(np.clip(rng.normal(0, 5.5), -16, 16)),
         body_yaw=float(yaw * rng.uniform(0.1, 0.8)),
         expression=random_expression(mesh, rng),
         light=random_light(rng),
         backdrop=int(rng.integers(2**31)),
-        distance=float(rng.uniform(70, 150)),
+        distance=float(np.exp(rng.uniform(np.log(62), np.log(160)))),
         zoom=float(rng.uniform(0.88, 1.06)),
         shift=rng.normal(0, 0.012, 2).astype(np.float32),
-        exposure=float(np.exp(rng.normal(0.0, 0.12))),
-        warmth=np.exp(rng.normal(0, 1, 1) * np.array([0.035, 0.0, -0.045])).astype(np.float32),
-        blur=float(min(0.006, rng.exponential(0.0013))),
-        saturation=float(np.exp(np.clip(rng.normal(0.12, 0.18), -0.3, 0.5))),
+        exposure=float(np.exp(np.clip(rng.normal(0.0, 0.17), -0.4, 0.35))),
+        warmth=_white_balance(rng),
+        blur=float(min(0.008, rng.exponential(0.0016))),
+        saturation=float(np.exp(np.clip(rng.normal(0.06, 0.19), -0.35, 0.42))),
         noise=float(rng.uniform(0.002, 0.012)),
-        quality=int(rng.integers(82, 96)),
+        quality=int(rng.integers(72, 96)),
         neckline=str(rng.choice(list(NECKLINES), p=[0.5, 0.14, 0.22, 0.14])),
         looseness=float(rng.random()),
         cloth=random_cloth(rng),
         wears_own=bool(rng.random() < 0.75),
     )
+
+
+def _white_balance(rng: np.random.Generator) -> np.ndarray:
+    """[3] gains: off by warm or cold, and a little by green or magenta."""
+    warm, green = rng.normal(0, 1, 2)
+    off = warm * np.array([0.055, 0.0, -0.07]) + green * np.array([0.0, 0.018, 0.0])
+    return np.asarray(np.exp(np.clip(off, -0.14, 0.14)), np.float32)
 
 
 def random_cloth(rng: np.random.Generator) -> np.ndarray:
@@ -120,7 +127,7 @@ def random_light(rng: np.random.Generator) -> Lighting:
     warm, day, cool = np.array([1, 0.92, 0.82]), np.ones(3), np.array([0.86, 0.94, 1.0])
     tint = [warm, day, cool]
     key, fill = tint[rng.integers(3)], tint[rng.integers(3)]
-    turn = rng.uniform(-1.0, 1.0)
+    turn = rng.uniform(-1.25, 1.25)
     directions = np.array(
         [
             [np.sin(turn), rng.uniform(0.3, 0.95), np.cos(turn)],
@@ -129,7 +136,7 @@ def random_light(rng: np.random.Generator) -> Lighting:
         ]
     )
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    strength = rng.uniform(0.35, 1.15)
+    strength = rng.uniform(0.25, 1.3)
     ambient = rng.uniform(0.20, 0.42) * (1.25 - 0.5 * strength)
     colours = np.stack([key * strength, fill * rng.uniform(0.10, 0.42), day * rng.uniform(0.05, 0.5)])
     sky = np.zeros((9, 3))
@@ -142,7 +149,10 @@ def random_light(rng: np.random.Generator) -> Lighting:
     # the camera meters the light, though not all of it
     metered = float((colours[0] + 0.6 * colours[1]).mean() * 0.6 + tone.mean())
     gain = (0.78 / metered) ** 0.55
-    colours, sky = colours * gain, sky * gain
+    # and takes most of the colour of all light together for its own, as white balance does
+    seen = colours[0] + 0.6 * colours[1] + tone
+    white = gain * (seen.mean() / seen) ** 0.7
+    colours, sky = colours * white, sky * white
     return Lighting(
         directions.astype(np.float32),
         colours.astype(np.float32),
@@ -188,18 +198,18 @@ def random_expression(mesh: Mesh, rng: np.random.Generator, mood: str | None = N
     weights = np.zeros(len(names), np.float32)
     for i, name in enumerate(names):
         if name.startswith(("brow", "mouthPress", "mouthDimple", "eyeSquint", "noseSneer")):
-            weights[i] = 0.10 * rng.random()
+            weights[i] = 0.15 * rng.random()
     for name in ("mouthLeft", "jawLeft", "mouthRight", "jawRight"):
         weights[names.index(name)] = 0.06 * rng.random()
     chosen = mood or str(
         rng.choice(list(_MOODS), p=[0.20, 0.23, 0.20, 0.15, 0.05, 0.05, 0.03, 0.03, 0.03, 0.03])
     )
-    strength = rng.uniform(0.7, 1.1)
+    strength = rng.uniform(0.7, 1.2)
     for action, value in _MOODS[chosen].items():
         for i, name in enumerate(names):
             if name == action or name[:-2] == action:
                 weights[i] += value * strength * (1 + 0.10 * rng.normal())
-    blink = np.clip(0.10 + 0.05 * rng.normal(), 0.0, 0.28)
+    blink = np.clip(0.11 + 0.08 * rng.normal(), 0.0, 0.32)
     side, height = rng.normal(0, 0.22), rng.normal(0, 0.12)
     for eye, sign in (("L", 1), ("R", -1)):
         weights[names.index(f"eyeBlink_{eye}")] = blink + 0.02 * rng.normal()

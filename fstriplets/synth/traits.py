@@ -50,6 +50,27 @@ TRAITS = (
     "eye_skew",
     "nose_skew",
     "mouth_skew",
+    "inner_canthus",
+    "outer_canthus",
+    "lid_peak",
+    "socket_depth",
+    "brow_inner",
+    "brow_outer",
+    "nasal_root",
+    "bridge_hump",
+    "tip_turn",
+    "tip_size",
+    "wing_flare",
+    "wing_height",
+    "upper_lip",
+    "lower_lip",
+    "mouth_tilt",
+    "mouth_projection",
+    "chin_width",
+    "jaw_angle",
+    "temple_width",
+    "ear_out",
+    "ear_size",
 )
 
 _EYE, _BROW = np.array([3.15, 3.55, 8.0]), np.array([3.6, 5.9, 9.5])
@@ -59,6 +80,7 @@ def trait_modes(model: FaceModel) -> np.ndarray:
     """Displacement of each vertex at unit weight, float32 [len(TRAITS), V, 3], model units."""
     face = _Face(model)
     modes = {**_eyes(face), **_brows(face), **_nose(face), **_mouth(face), **_outline(face), **_skews(face)}
+    modes |= {**_fine_eyes(face), **_fine_nose(face), **_fine_mouth(face), **_sides(face)}
     return np.stack([modes[name] for name in TRAITS]).astype(np.float32)
 
 
@@ -175,3 +197,52 @@ def _skews(f: _Face) -> dict[str, np.ndarray]:
     shift[:, 0] = nose * 0.11
     lift[:, 1], lift[:, 0] = mouth * f.x * 0.035, mouth * 0.07
     return {"eye_skew": tilt, "nose_skew": shift, "mouth_skew": lift}
+
+
+def _fine_eyes(f: _Face) -> dict[str, np.ndarray]:
+    """Corners of the eyes, the lids' bend and what surrounds them: small windows within the eye's own."""
+    near, far = f.window(2.5, 4.05, 0.9, 0.55), f.window(3.9, 4.05, 0.9, 0.55)
+    return {
+        "inner_canthus": f.move(f.window(1.75, 3.3, 0.9, 0.8), x=0.15, y=-0.06),
+        "outer_canthus": f.move(f.window(4.55, 3.5, 0.9, 0.8), x=0.05, y=0.16),
+        "lid_peak": f.move(near, y=0.08) - f.move(far, y=0.08),
+        "socket_depth": f.move(f.window(2.1, 4.7, 1.2, 0.8), z=-0.22),
+        "brow_inner": f.move(f.window(1.5, 5.7, 1.3, 1.0), y=0.18),
+        "brow_outer": f.move(f.window(5.2, 5.8, 1.3, 1.1), y=0.20),
+    }
+
+
+def _fine_nose(f: _Face) -> dict[str, np.ndarray]:
+    tip, wing = f.window(0, -0.1, 1.2, 1.0), f.window(1.35, -0.6, 0.8, 0.9)
+    return {
+        "nasal_root": f.move(f.window(0, 3.6, 1.0, 1.0), z=0.22),
+        "bridge_hump": f.move(f.window(0, 1.9, 0.9, 1.0), z=0.20),
+        "tip_turn": f.move(tip, y=0.18, z=0.04),
+        "tip_size": f.scale(tip, np.array([0, -0.1, 11.0]), (0.12, 0.09, 0.05)),
+        "wing_flare": f.move(wing, x=0.13),
+        "wing_height": f.move(wing, y=0.15),
+    }
+
+
+def _fine_mouth(f: _Face) -> dict[str, np.ndarray]:
+    return {
+        "upper_lip": f.move(f.window(0, -2.75, 1.9, 0.55), y=0.11, z=0.03),
+        "lower_lip": f.move(f.window(0, -4.35, 1.9, 0.6), y=-0.12, z=0.05),
+        "mouth_tilt": f.move(f.window(2.5, -3.5, 0.9, 0.8), y=0.13),
+        "mouth_projection": f.move(f.window(0, -3.5, 2.4, 1.6), z=0.24),
+    }
+
+
+def _sides(f: _Face) -> dict[str, np.ndarray]:
+    """Width of chin, jaw and temples, and the ears, which lie behind the front of the head."""
+    out = np.abs(f.x)
+    angle = np.exp(-(((f.y + 4.0) / 2.4) ** 2) - ((out - 6.2) / 2.2) ** 2) * np.clip((f.z + 3) / 4, 0, 1)
+    temple = np.exp(-(((f.y - 6.0) / 2.4) ** 2) - ((out - 6.5) / 2.2) ** 2) * np.clip((f.z + 5) / 4, 0, 1)
+    ear = np.clip((out - 7.0) / 0.9, 0, 1) * np.exp(-((((f.y - 1.2) / 4.4) ** 2) ** 2))
+    return {
+        "chin_width": f.move(f.window(1.9, -6.9, 1.4, 1.6), x=0.20),
+        "jaw_angle": f.move(angle, x=0.28),
+        "temple_width": f.move(temple, x=0.22),
+        "ear_out": f.move(ear * np.clip((out - 7.0) / 1.6, 0, 1.5), x=0.30),
+        "ear_size": f.scale(ear, np.array([7.2, 1.2, 0.0]), (0.05, 0.09, 0.09)),
+    }

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fstriplets.synth.skin.aggregate import MEAN_TOP, SIZE
+from fstriplets.synth.skin.complexion import add_complexion
 from fstriplets.synth.skin.delight import blur
 from fstriplets.synth.skin.detail import synthesise_detail
 from fstriplets.synth.skin.spots import add_spots
@@ -28,9 +29,9 @@ FloatArray = npt.NDArray[np.floating[Any]]
 #: How much wider than learned each group of variables is drawn.
 WIDTH = {
     "tone": 1.25,
-    "tint": 0.9,
-    "even": 1.0,
-    "odd": 1.0,
+    "tint": 1.05,
+    "even": 1.25,
+    "odd": 1.2,
     "brow": 1.1,
     "fine": 1.0,
     "coarse": 1.0,
@@ -82,7 +83,7 @@ def sample_skin(
     ratio += synthesise_detail(
         statistics.band_std, statistics.band_colour, statistics.band_quantiles, rng, gains.tolist(), SIZE
     )
-    ratio = _without_brows(ratio)
+    ratio = add_complexion(_without_brows(ratio), np.random.default_rng(rng.integers(2**31)))
     chosen = float(rng.beta(0.5, 3.0)) if freckles is None else freckles
     ratio = add_spots(ratio, rng, age=age, freckles=chosen * float(np.clip(0.5 + drawn["tone"][0], 0, 1)))
     texture = np.clip(ratio * base.astype(np.float32), 0.01, 1)
