@@ -75,6 +75,9 @@ class Reading:
 class Analyser:
     """The network and its latest readings.
 
+    Args:
+        network: in evaluation mode; None: the bundled one.
+
     Attributes:
         weights: name -> sha256. fingerprint: code version and weights.
 
@@ -82,9 +85,9 @@ class Analyser:
         WeightsError: the weights are not there or damaged.
     """
 
-    def __init__(self) -> None:
-        self._network = bundled_network(WEIGHTS, FaceAnalyser)
-        sha256 = entry(WEIGHTS).sha256
+    def __init__(self, network: FaceAnalyser | None = None) -> None:
+        sha256 = "" if network is not None else entry(WEIGHTS).sha256
+        self._network = bundled_network(WEIGHTS, FaceAnalyser) if network is None else network
         self.weights = {WEIGHTS: sha256}
         self.fingerprint = f"analyser-1:{sha256[:12]}"
         self._readings: OrderedDict[bytes, Reading] = OrderedDict()
@@ -142,8 +145,8 @@ class BundledLandmarker:
 
     name = "bundled"
 
-    def __init__(self, config: object = None) -> None:
-        self._analyser = shared_analyser()
+    def __init__(self, config: object = None, analyser: Analyser | None = None) -> None:
+        self._analyser = analyser or shared_analyser()
         self.weights = dict(self._analyser.weights)
         self.fingerprint = f"landmarks-1:{self._analyser.fingerprint}"
 
@@ -167,8 +170,8 @@ class BundledPose:
 
     name = "bundled"
 
-    def __init__(self, config: object = None) -> None:
-        self._analyser = shared_analyser()
+    def __init__(self, config: object = None, analyser: Analyser | None = None) -> None:
+        self._analyser = analyser or shared_analyser()
         self.weights = dict(self._analyser.weights)
         self.fingerprint = f"pose-1:{self._analyser.fingerprint}"
 
