@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from fstriplets.edits.aligned import CELEBA_HQ, AlignedCrop
-from fstriplets.edits.base import EditResult, WeightsRecord
+from fstriplets.edits.base import WeightsRecord
+from fstriplets.edits.perface import PerFaceEditor
 from fstriplets.edits.warp.geometry import smoothstep
 from fstriplets.edits.warp.hair import find_hair
 from fstriplets.edits.warp.parse import face_outline
@@ -48,7 +49,7 @@ _END, _SOFT = 0.10, 0.08
 _CROWN = -1.6
 
 
-class SpadeEditor:
+class SpadeEditor(PerFaceEditor):
     """A fringe by a SPADE checkpoint of the user's own (docs/editors.md).
 
     Raises:
@@ -57,7 +58,6 @@ class SpadeEditor:
 
     name = "spade"
     edits = frozenset({"hair"})
-    needs = ("landmarks",)
 
     def __init__(self) -> None:
         network, row = load_network("spade")
@@ -66,43 +66,16 @@ class SpadeEditor:
         self.fingerprint = f"spade-1/{row.sha256[:16]}/{row.note}"
         self.weights: Sequence[WeightsRecord] = (WeightsRecord(row.sha256, row.licence),)
 
-    def edit(
-        self,
-        faces: torch.Tensor,
-        edit: str,
-        strength: torch.Tensor,
-        seeds: torch.Tensor,
-        *,
-        landmarks: torch.Tensor,
-    ) -> EditResult:
-        """Edit a batch.
+    def edit_face(
+        self, photo: np.ndarray, landmarks: np.ndarray, edit: str, strength: float, seed: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """A fringe; strength is how far down it comes.
 
-        Args:
-            faces: [B, 3, H, W] float32 in [-1, 1].
-            edit: `hair`.
-            strength: [B] in 0..1, how far down the fringe comes.
-            seeds: not used: SPADE without image encoder paints one picture of a label map.
-            landmarks: [B, 68, 2] crop pixels.
+        The seed is not used: SPADE without image encoder paints one picture of a label map.
         """
-        del edit, seeds
-        images = faces.clone()
-        mask = faces.new_zeros(faces.shape[0], 1, *faces.shape[2:])
-        rejected: dict[int, PhotoRejected] = {}
-        for i in range(faces.shape[0]):
-            if float(strength[i]) <= 0:
-                continue
-            photo = faces[i].permute(1, 2, 0).cpu().numpy()
-            try:
-                paint, where = self._fringe(photo, landmarks[i].cpu().numpy(), float(strength[i]))
-            except PhotoRejected as no:
-                rejected[i] = no
-                continue
-            # the paint comes back already multiplied by its mask
-            mixed = torch.from_numpy(photo * (1 - where[..., None]) + paint).permute(2, 0, 1).clamp(-1, 1)
-            painted = torch.from_numpy(where > 0).to(faces.device)
-            images[i] = torch.where(painted, mixed.to(faces.device), faces[i])
-            mask[i, 0] = torch.from_numpy(where)
-        return EditResult(images, mask, rejected)
+        del edit, seed
+        paint, where = self._fringe(photo, landmarks, strength)
+        return photo * (1 - where[..., None]) + paint, where  # the paint is already times its mask
 
     def _fringe(
         self, photo: np.ndarray, landmarks: np.ndarray, strength: float

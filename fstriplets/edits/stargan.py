@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 from fstriplets.edits.aligned import CELEBA, AlignedCrop
-from fstriplets.edits.base import EditResult, WeightsRecord
+from fstriplets.edits.base import WeightsRecord
+from fstriplets.edits.perface import PerFaceEditor
 from fstriplets.edits.warp.geometry import smoothstep
 from fstriplets.models.weights.local import load_network, settings
 
@@ -42,7 +43,7 @@ _FAINT, _CLEAR = 0.03, 0.12
 _MARGIN = 8
 
 
-class StarGANEditor:
+class StarGANEditor(PerFaceEditor):
     """Edits by a StarGAN checkpoint of the user's own (docs/editors.md).
 
     Raises:
@@ -50,7 +51,6 @@ class StarGANEditor:
     """
 
     name = "stargan"
-    needs = ("landmarks",)
 
     def __init__(self) -> None:
         network, row = load_network("stargan")
@@ -66,37 +66,12 @@ class StarGANEditor:
         self.fingerprint = f"stargan-1/{row.sha256[:16]}/{row.note}"
         self.weights: Sequence[WeightsRecord] = (WeightsRecord(row.sha256, row.licence),)
 
-    def edit(
-        self,
-        faces: torch.Tensor,
-        edit: str,
-        strength: torch.Tensor,
-        seeds: torch.Tensor,
-        *,
-        landmarks: torch.Tensor,
-    ) -> EditResult:
-        """Edit a batch.
-
-        Args:
-            faces: [B, 3, H, W] float32 in [-1, 1].
-            edit: one of `edits`; `hair` is another hair colour, drawn by the seed.
-            strength: [B] in 0..1, scales the change.
-            seeds: [B] int64.
-            landmarks: [B, 68, 2] crop pixels.
-        """
-        images = faces.clone()
-        mask = faces.new_zeros(faces.shape[0], 1, *faces.shape[2:])
-        for i in range(faces.shape[0]):
-            power = float(strength[i])
-            if power <= 0:
-                continue
-            photo = faces[i].permute(1, 2, 0).cpu().numpy()
-            change, where = self._change(photo, landmarks[i].cpu().numpy(), edit, int(seeds[i]))
-            painted = torch.from_numpy(where > 0).to(faces.device)
-            moved = torch.from_numpy(photo + power * change).permute(2, 0, 1).to(faces.device).clamp(-1, 1)
-            images[i] = torch.where(painted, moved, faces[i])
-            mask[i, 0] = torch.from_numpy(where)
-        return EditResult(images, mask)
+    def edit_face(
+        self, photo: np.ndarray, landmarks: np.ndarray, edit: str, strength: float, seed: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Edit one face; `hair` is another hair colour, drawn by the seed, and strength scales the change."""
+        change, where = self._change(photo, landmarks, edit, seed)
+        return photo + strength * change, where
 
     def _change(
         self, photo: np.ndarray, landmarks: np.ndarray, edit: str, seed: int

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 
-from fstriplets.edits.base import EditResult, WeightsRecord
+from fstriplets.edits.base import WeightsRecord
+from fstriplets.edits.perface import PerFaceEditor
 from fstriplets.edits.warp.aging import aging
 from fstriplets.edits.warp.beard import beard
 from fstriplets.edits.warp.chubbiness import chubbiness
@@ -20,7 +20,6 @@ from fstriplets.edits.warp.eyewear import glasses, sunglasses
 from fstriplets.edits.warp.grin import grin
 from fstriplets.edits.warp.hair import hair
 from fstriplets.edits.warp.portrait import Canvas, Portrait
-from fstriplets.errors import PhotoRejected
 
 __all__ = ["WarpEditor"]
 
@@ -35,56 +34,20 @@ _EDITS: dict[str, Callable[[Portrait, Canvas, float, np.random.Generator], None]
 }
 
 
-class WarpEditor:
+class WarpEditor(PerFaceEditor):
     """Weight-free edits from 68 landmarks."""
 
     name = "warp"
     edits = frozenset(_EDITS)
     fingerprint = "warp-1"
     weights: Sequence[WeightsRecord] = ()
-    needs = ("landmarks",)
 
-    def edit(
-        self,
-        faces: torch.Tensor,
-        edit: str,
-        strength: torch.Tensor,
-        seeds: torch.Tensor,
-        *,
-        landmarks: torch.Tensor,
-    ) -> EditResult:
-        """Edit a batch.
-
-        Args:
-            faces: [B, 3, H, W] float32 in [-1, 1].
-            edit: one of `edits`.
-            strength: [B] in 0..1.
-            seeds: [B] int64.
-            landmarks: [B, 68, 2] crop pixels.
-        """
-        images = faces.clone()
-        mask = faces.new_zeros(faces.shape[0], 1, *faces.shape[2:])
-        rejected: dict[int, PhotoRejected] = {}
-        for i in range(faces.shape[0]):
-            power = float(strength[i])
-            if power <= 0:
-                continue
-            try:
-                picture, where = edit_one(
-                    faces[i].permute(1, 2, 0).cpu().numpy() * 0.5 + 0.5,
-                    landmarks[i].cpu().numpy(),
-                    edit,
-                    power,
-                    int(seeds[i]),
-                )
-            except PhotoRejected as no:
-                rejected[i] = no
-                continue
-            painted = torch.from_numpy(where > 0).to(faces.device)
-            new = torch.from_numpy(picture).permute(2, 0, 1).to(faces.device) * 2 - 1
-            images[i] = torch.where(painted, new, faces[i])
-            mask[i, 0] = torch.from_numpy(where)
-        return EditResult(images, mask, rejected)
+    def edit_face(
+        self, photo: np.ndarray, landmarks: np.ndarray, edit: str, strength: float, seed: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Edit one face; see PerFaceEditor."""
+        picture, where = edit_one(photo * 0.5 + 0.5, landmarks, edit, strength, seed)
+        return picture * 2 - 1, where
 
 
 def edit_one(
