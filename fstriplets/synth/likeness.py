@@ -92,7 +92,7 @@ def _within(weights: np.ndarray) -> np.ndarray:
 
 def _limit() -> np.ndarray:
     """Largest weight of each mode and trait."""
-    return np.concatenate([np.full(100, LIMIT), LIMIT / TRAIT_REACH * _reach()])
+    return np.asarray(np.concatenate([np.full(100, LIMIT), LIMIT / TRAIT_REACH * _reach()]))
 
 
 @lru_cache(maxsize=1)
@@ -111,4 +111,4 @@ def _sensitivity() -> tuple[np.ndarray, np.ndarray]:
 def _proportions() -> np.ndarray:
     """Proportions of the face [R, I], linear in the weights, in standard deviations of the face model."""
     with np.load(LIKENESS_FILE) as data:
-        return data["proportions"].astype(np.float64)
+        return np.asarray(data["proportions"], np.float64)

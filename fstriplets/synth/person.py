@@ -41,7 +41,7 @@ class Person:
 
     Attributes:
         seed: the identity seed.
-        shape: [130] identity weights, see likeness.py.
+        shape: [151] identity weights, see likeness.py.
         texture: [512, 512, 3] skin, gamma RGB in [0, 1]; base: [3] its usual colour.
         smile_map: [512, 512] log change of the skin at a full smile.
         age: years, 18..80.
