@@ -21,6 +21,7 @@ from fstriplets.synth.importer import EXPRESSIONS
 from fstriplets.synth.pose import rotation
 from fstriplets.synth.raster import draw_strands, raster
 from fstriplets.synth.regions import build_regions
+from fstriplets.synth.truth import lip_weights
 
 SIZE = 96
 
@@ -152,6 +153,28 @@ def test_same_seed_same_bytes_and_truth_fits(studio: Studio) -> None:
         near = truth.labels[y - 2 : y + 4, x - 2 : x + 3]
         assert part(name) in near, name
     assert truth.dense[truth.visible].shape[0] > 400
+
+
+@pytest.mark.real
+def test_brow_points_lie_on_the_drawn_brows(studio: Studio) -> None:
+    person = replace(studio.person(3), brow=1.0)
+    truth = studio.photo(person, replace(studio.scene(11), yaw=0.0, pitch=0.0, eyewear=-1), 192).truth
+    rows, columns = np.nonzero(truth.labels == part("brows"))
+    brow = np.stack([columns, rows], 1)
+    width = np.linalg.norm(truth.landmarks68[36] - truth.landmarks68[45])
+    for point in truth.landmarks68[18:26]:
+        assert np.linalg.norm(brow - point, axis=1).min() < 0.03 * width
+    assert (np.diff(truth.landmarks68[17:27, 0]) > 0).all()
+
+
+@pytest.mark.real
+def test_lip_points_are_spaced_as_annotators_do(studio: Studio) -> None:
+    weights = lip_weights(studio.mesh)
+    np.testing.assert_allclose(weights.sum(1), 1, atol=1e-5)
+    x = weights @ studio.mesh.neutral[studio.mesh.landmarks, 0]
+    for corner, point, other, share in ((48, 50, 52, 0.74), (60, 61, 63, 0.69), (60, 67, 65, 0.69)):
+        assert x[point] / x[corner] == pytest.approx(1 - share, abs=0.02)
+        assert x[other] == pytest.approx(-x[point], abs=0.05)
 
 
 @pytest.mark.real

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import cv2
 import numpy as np
 
@@ -16,10 +18,30 @@ __all__ = ["bake_skin"]
 
 #: Channels of a baked texture: albedo RGB (linear), specular, roughness, height (units), smile crease.
 ALBEDO, SPECULAR, ROUGHNESS, HEIGHT, CREASE = slice(0, 3), 3, 4, 5, 6
+#: Bare skins kept (7 MB each): those a swap or an edit starts from.
+_KEPT = 4
+_BARE: OrderedDict[tuple[object, ...], tuple[tuple[object, ...], np.ndarray, np.ndarray]] = OrderedDict()
 
 
 def bake_skin(person: Person, mesh: Mesh, regions: Regions) -> tuple[np.ndarray, np.ndarray]:
     """Textures of the face [512, 512, 7] and of the back of the head [256, 256, 7], float32."""
+    bare, plain = _bare_skin(person, mesh, regions)
+    face = bare.copy()
+    face[..., ALBEDO] = _stubble(paint_brows(bare[..., ALBEDO], mesh, person), person, regions)
+    _scalp(face, mesh.position, person)
+    return face, _back_of_head(person, mesh, plain)
+
+
+def _bare_skin(person: Person, mesh: Mesh, regions: Regions) -> tuple[np.ndarray, np.ndarray]:
+    """The face's texture without brows, stubble and scalp, and the plain colour [3] of the skin.
+
+    Edits of hair and beard, and swaps, change neither: the last few people's are kept.
+    """
+    arrays = (mesh, person.texture, person.base, person.smile_map, person.lip_colour)
+    key = (*map(id, arrays), person.seed, person.age, person.tone, person.lipstick)
+    if key in _BARE:
+        _BARE.move_to_end(key)
+        return _BARE[key][1:]
     p = mesh.position
     crown = _crown(p)
     unseen = np.maximum(np.maximum(regions.neck, regions.ears), crown)
@@ -33,10 +55,11 @@ def bake_skin(person: Person, mesh: Mesh, regions: Regions) -> tuple[np.ndarray,
     albedo = _join_neck(albedo, plain, person.seed, unseen)
     albedo = _hollows(albedo, mesh, regions, min(1.0, person.tone / 0.3))
     albedo = albedo * np.exp(wrinkles.dark[..., None] * np.array([0.85, 1.05, 1.1], np.float32))
-    albedo = paint_brows(_lipstick(albedo, person, regions), mesh, person)
-    face[..., ALBEDO] = _stubble(albedo, person, regions)
-    _scalp(face, p, person)
-    return face, _back_of_head(person, mesh, plain)
+    face[..., ALBEDO] = _lipstick(albedo, person, regions)
+    _BARE[key] = (arrays, face, plain)  # the arrays are held, so that their ids stay theirs
+    if len(_BARE) > _KEPT:
+        _BARE.popitem(last=False)
+    return face, plain
 
 
 def _gloss(face: np.ndarray, p: np.ndarray, regions: Regions, crown: np.ndarray) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.spatial import cKDTree
 
+from fstriplets.synth.jit import compiled
 from fstriplets.synth.mesh import BACK, FACE, Mesh
 
 __all__ = ["STYLES", "HairStyle", "Strands", "grow_hair", "scalp_density"]
@@ -166,8 +167,9 @@ def _cut(strands: Strands, share: float) -> Strands:
     at = np.linspace(0, (knots - 1) * (1 - share), knots)
     low = np.minimum(at.astype(int), knots - 2)
     f = (at - low).astype(np.float32)[None, :, None]
-    points = strands.points[:, low] * (1 - f) + strands.points[:, low + 1] * f
+    points = np.ascontiguousarray(strands.points[:, low] * (1 - f) + strands.points[:, low + 1] * f)
     head = strands.head[:, low] * (1 - f[..., 0]) + strands.head[:, low + 1] * f[..., 0]
+    head = np.ascontiguousarray(head)
     return Strands(points, strands.shade, head, strands.length * np.float32(1 - share), strands.grey)
 
 
@@ -338,22 +340,65 @@ def _interpolate(
     w = 1 / (distance + 0.05) ** 2
     w = (w / w.sum(1, keepdims=True)).astype(np.float32)
     relative = guides - guides[:, :1]
-    t = np.linspace(0, 1, guides.shape[1], dtype=np.float32)[None, :, None]
-    blend = (relative[i] * w[..., None, None]).sum(1)
+    t = np.linspace(0, 1, guides.shape[1], dtype=np.float32)
     clump = np.clip(0.35 + 0.5 * t, 0, 0.85) * (0.75 if style.name != "buzz" else 0.2)
-    shape = blend * (1 - clump) + relative[i[:, 0]] * clump
-    gather = (guides[i[:, 0], :1] - root[:, None]) * np.clip(t * 1.1, 0, 0.55)
-    gather *= min(1.0, STYLES[style.name] / 9 + 0.12) * rng.random((count, 1, 1), np.float32) * 1.4
-    jitter = np.cumsum(rng.standard_normal((count, guides.shape[1], 3), np.float32), 1)
-    jitter *= np.float32(0.016 * np.sqrt(STYLES[style.name])) * t
+    pull = min(1.0, STYLES[style.name] / 9 + 0.12) * rng.random(count, np.float32) * 1.4
+    jitter = rng.standard_normal((count, guides.shape[1], 3), np.float32)
+    stray = np.full(count, 0.016 * np.sqrt(STYLES[style.name]), np.float32)
     baby = np.clip(density[chosen] * 1.6, 0.25, 1).astype(np.float32)
     keep = (1 - 0.28 * rng.random(count).astype(np.float32) ** 2) * baby
-    flyaway = rng.random(count) < 0.015
-    jitter[flyaway] *= 3.0
-    points = root[:, None] + (shape + gather) * keep[:, None, None] + jitter
+    stray[rng.random(count) < 0.015] *= 3.0
+    points = _between(
+        *(np.ascontiguousarray(part, np.float32) for part in (root, relative, guides[:, 0])),
+        i,
+        *(np.asarray(part, np.float32) for part in (w, clump, pull, keep, stray)),
+        jitter,
+    )
     tone = rng.standard_normal(len(guides)).clip(-2, 2).astype(np.float32)[i[:, 0]]
     shade = (0.72 + 0.5 * rng.random(count).astype(np.float32)) * (1 + 0.12 * tone)
     head = np.clip((points[..., 1] + 12.5) / 6, 0, 1)
-    length = np.linalg.norm(np.diff(points, axis=1), axis=2).sum(1)
+    length = _measure(points)
     grey = rng.random(count).astype(np.float32)
-    return Strands(points.astype(np.float32), shade, head.astype(np.float32), length.astype(np.float32), grey)
+    return Strands(points, shade, head.astype(np.float32), length, grey)
+
+
+@compiled
+def _between(root, relative, origin, near, weight, clump, pull, keep, stray, jitter):  # type: ignore[no-untyped-def]
+    """Strands [S, K, 3] from guides, written over `jitter`.
+
+    Args:
+        root: [S, 3]; relative: [G, K, 3] guides from their roots, origin: [G, 3] those.
+        near: [S, 3] the nearest guides, weight: [S, 3] theirs.
+        clump: [K] share of the nearest guide's own shape; pull: [S] how far strands gather round it.
+        keep: [S] share of the length that is kept; stray: [S] and jitter: [S, K, 3] how far strands stray.
+    """
+    count, knots = jitter.shape[0], jitter.shape[1]
+    last = np.float32(1.0) / np.float32(knots - 1)
+    for s in range(count):
+        a, b, c = near[s, 0], near[s, 1], near[s, 2]
+        for d in range(3):
+            away = np.float32(0.0)
+            off = (origin[a, d] - root[s, d]) * pull[s]
+            for k in range(knots):
+                t = np.float32(k) * last
+                away += jitter[s, k, d]
+                own = relative[a, k, d]
+                blend = (
+                    own * weight[s, 0] + relative[b, k, d] * weight[s, 1] + relative[c, k, d] * weight[s, 2]
+                )
+                shape = blend + (own - blend) * clump[k] + off * min(t * np.float32(1.1), np.float32(0.55))
+                jitter[s, k, d] = root[s, d] + shape * keep[s] + away * stray[s] * t
+    return jitter
+
+
+@compiled
+def _measure(points):  # type: ignore[no-untyped-def]
+    """Length [S] of strands [S, K, 3]."""
+    out = np.zeros(points.shape[0], np.float32)
+    for s in range(points.shape[0]):
+        for k in range(points.shape[1] - 1):
+            x = points[s, k + 1, 0] - points[s, k, 0]
+            y = points[s, k + 1, 1] - points[s, k, 1]
+            z = points[s, k + 1, 2] - points[s, k, 2]
+            out[s] += np.sqrt(x * x + y * y + z * z)
+    return out

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fstriplets.synth.jit import compiled
+from fstriplets.synth.jit import compiled, inlined
 
 __all__ = ["GRID_ORIGIN", "GRID_STEP", "count_strands", "march", "pose_and_shade"]
 
@@ -61,7 +61,7 @@ def march(grid, direction, steps, gain):  # type: ignore[no-untyped-def]
     return np.exp(depth * (np.float32(-0.72) * gain))
 
 
-@compiled
+@inlined
 def look_up(grid, x, y, z):  # type: ignore[no-untyped-def]
     """Trilinear value of a grid at a point in model axes; 1 outside it."""
     fx, fy, fz = (x + EAST) * CELLS - HALF, (y + BELOW) * CELLS - HALF, (z + EAST) * CELLS - HALF
@@ -81,8 +81,22 @@ def look_up(grid, x, y, z):  # type: ignore[no-untyped-def]
 
 @compiled
 def pose_and_shade(  # type: ignore[no-untyped-def]
-    points, head, shade, chosen, used, colour, rotations, pivot, camera, directions, lights, ambient, reach, open_,
-    depth, bias,
+    points,
+    head,
+    shade,
+    chosen,
+    used,
+    colour,
+    rotations,
+    pivot,
+    camera,
+    directions,
+    lights,
+    ambient,
+    reach,
+    open_,
+    depth,
+    bias,
 ):
     """Screen points and linear colours of strands.
 
@@ -123,11 +137,13 @@ def pose_and_shade(  # type: ignore[no-untyped-def]
             see = look_up(reach, points[s, own, 0], points[s, own, 1], points[s, own, 2])
             sky = look_up(open_, points[s, own, 0], points[s, own, 1], points[s, own, 2])
             root = min(ONE, np.float32(0.55) + np.float32(0.99) * np.float32(k) / np.float32(knots - 1))
-            _light(posed, k, centre, see, sky, colour, s, directions, lights, ambient, root * shade[s], out, n)
+            _light(
+                posed, k, centre, see, sky, colour, s, directions, lights, ambient, root * shade[s], out, n
+            )
     return screen, out, seen[:count]
 
 
-@compiled
+@inlined
 def _pose(points, head, s, used, rotations, pivot, camera, posed, screen, n):  # type: ignore[no-untyped-def]
     """Camera axes and screen points of the knots of strand s."""
     for k in range(used.shape[0]):
@@ -164,7 +180,7 @@ def _furthest(depth):  # type: ignore[no-untyped-def]
     return out
 
 
-@compiled
+@inlined
 def _may_be_seen(screen, n, far, height, width, bias):  # type: ignore[no-untyped-def]
     """Whether a pixel of a strand can lie before the z-buffer; True where that is not sure."""
     for k in range(screen.shape[1] - 1):
@@ -182,7 +198,7 @@ def _may_be_seen(screen, n, far, height, width, bias):  # type: ignore[no-untype
     return False
 
 
-@compiled
+@inlined
 def _light(posed, k, centre, see, sky, colour, s, directions, lights, ambient, tone, out, n):  # type: ignore[no-untyped-def]
     """Colour of a strand at a knot (Kajiya-Kay)."""
     before, after = max(k - 1, 0), min(k + 1, posed.shape[0] - 1)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fstriplets.synth.jit import compiled
+from fstriplets.synth.jit import compiled, inlined
 
 __all__ = ["draw_strands", "interpolate", "raster", "sample", "vertex_normals"]
 
@@ -96,7 +96,7 @@ def depth_only(points: np.ndarray, faces: np.ndarray, height: int, width: int): 
     return depth
 
 
-@compiled
+@inlined
 def _up(value):  # type: ignore[no-untyped-def]
     """The integer above; coordinates are far below 2**30."""
     whole = int(value)
@@ -152,7 +152,7 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray):  # type: ignore[no-
     return out
 
 
-@compiled
+@inlined
 def sample(image: np.ndarray, x: float, y: float, out: np.ndarray):  # type: ignore[no-untyped-def]
     """Bilinear look-up of image [H, W, C] at pixel (x, y) into out [C], clamped at the edges."""
     height, width, channels = image.shape
@@ -196,7 +196,7 @@ def draw_strands(  # type: ignore[no-untyped-def]
             _segment(points, colours, widths, s, k, depth, image, cover, np.float32(bias), solid)
 
 
-@compiled
+@inlined
 def _segment(  # type: ignore[no-untyped-def]
     points, colours, widths, s, k, depth, image, cover, bias, solid
 ):

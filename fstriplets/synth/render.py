@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import cv2
@@ -20,8 +20,27 @@ from fstriplets.synth.pose import PIVOT, Camera, Pose
 from fstriplets.synth.raster import FAR, depth_only, draw_strands, interpolate, raster, vertex_normals
 from fstriplets.synth.regions import build_regions
 from fstriplets.synth.scene import Scene
-from fstriplets.synth.shading import Materials, ambient_occlusion, compose, extent, pack_constants, scatter, shade, shadow_map, tap_bounds
-from fstriplets.synth.truth import Seen, Truth, attributes, dense_indices, five_points, label_picture
+from fstriplets.synth.shading import (
+    Materials,
+    ambient_occlusion,
+    compose,
+    extent,
+    pack_constants,
+    scatter,
+    shade,
+    shadow_map,
+    tap_bounds,
+)
+from fstriplets.synth.truth import (
+    Seen,
+    Truth,
+    attributes,
+    brow_points,
+    dense_indices,
+    five_points,
+    label_picture,
+    lip_weights,
+)
 from fstriplets.synth.wear import Glasses, fit_glasses
 
 __all__ = ["Photo", "eyewear_of", "render_photo"]
@@ -55,6 +74,8 @@ class _Picture:
     brow: np.ndarray
     beard: np.ndarray
     lens: np.ndarray
+    #: [S, 2] middle of each hair of the brows, pixels of this picture
+    brow_middles: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
 
 
 def eyewear_of(body: Body, scene: Scene) -> int:
@@ -252,6 +273,8 @@ def _face_hair(
         if strands is None:
             continue
         points = camera(pose(place(strands, mesh.faces, posed, normals), 1.0))
+        if cover is picture.brow:
+            picture.brow_middles = points[:, points.shape[1] // 2, :2].astype(np.float64)
         at = np.clip(points[:, 0, :2].astype(int), 0, picture.image.shape[0] - 1)
         lit = 0.5 * picture.diffuse[at[:, 1], at[:, 0]] + 0.5 * average
         colours = (colour * strands.shade[:, None] * lit)[:, None].repeat(points.shape[1], 1)
@@ -323,9 +346,7 @@ def _hair(
     order = order[np.argsort(-screen[order, screen.shape[1] // 2, 2], kind="stable")]
     taper = np.interp(np.linspace(0, 1, screen.shape[1]), [0, 0.65, 1], [1, 1, 0.3])
     widths = (taper * (camera.scale * STRAND_WIDTH * stride**0.75)).astype(np.float32)
-    draw_strands(
-        screen, colours, widths, order, picture.depth, picture.image, picture.hair, _HAIR_BIAS, 0.45
-    )
+    draw_strands(screen, colours, widths, order, picture.depth, picture.image, picture.hair, _HAIR_BIAS, 0.45)
 
 
 def _knots(style: HairStyle, grown: int, scale: float) -> np.ndarray:
@@ -346,7 +367,8 @@ def _truth(
 ) -> Truth:
     pixels = screen[:, :2] / _SUPER - 0.5
     dense = dense_indices(mesh)
-    landmarks = pixels[mesh.landmarks].astype(np.float32)
+    landmarks = (lip_weights(mesh) @ pixels[mesh.landmarks]).astype(np.float32)
+    landmarks[17:27] = brow_points(picture.brow_middles / _SUPER - 0.5)
     at = screen[dense]
     big = picture.depth.shape[0]
     x, y = (np.clip(at[:, k].astype(int), 0, big - 1) for k in (0, 1))

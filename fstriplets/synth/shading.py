@@ -13,12 +13,22 @@ import cv2
 import numpy as np
 
 from fstriplets.synth.hairlight import look_up
-from fstriplets.synth.jit import compiled
+from fstriplets.synth.jit import compiled, inlined
 from fstriplets.synth.mesh import BACK, CLOTH, EYE_L, EYE_R, FACE, FRAME, GUMS, TEETH
 from fstriplets.synth.raster import FAR, depth_only, sample
 
-__all__ = ["Lighting", "Materials", "ambient_occlusion", "scatter", "shade", "compose",
-    "extent", "pack_constants", "shadow_map", "tap_bounds"]
+__all__ = [
+    "Lighting",
+    "Materials",
+    "ambient_occlusion",
+    "compose",
+    "extent",
+    "pack_constants",
+    "scatter",
+    "shade",
+    "shadow_map",
+    "tap_bounds",
+]
 
 #: Channels of the interpolated vertex values: camera position, normal, texture, canonical position.
 POSITION, NORMAL, TEXTURE, CANONICAL = slice(0, 3), slice(3, 6), slice(6, 8), slice(8, 11)
@@ -26,6 +36,7 @@ CHANNELS = 11
 _SHADOW_SIZE = 448
 _SHADOW_SPAN = 56.0
 # Numbers of the kernels, single precision: a plain literal would make numba compute in double.
+F = np.float32
 ONE, TINY, PI = np.float32(1.0), np.float32(1e-12), np.float32(np.pi)
 #: Least light of the sky; how far off the skin the hair's shadow is looked up, units; light on eyes in shade.
 LEAST_SKY, OFF, EYE_SHADE = np.float32(0.02), np.float32(0.3), np.float32(0.3)
@@ -192,7 +203,7 @@ def shade(  # type: ignore[no-untyped-def]
     return albedo, diffuse, specular, position
 
 
-@compiled
+@inlined
 def _corners(faces, f, w0, w1, values, first, last, out):  # type: ignore[no-untyped-def]
     """Channels first..last of the vertices' values at one pixel, into `out`."""
     w2 = ONE - w0 - w1
@@ -201,7 +212,7 @@ def _corners(faces, f, w0, w1, values, first, last, out):  # type: ignore[no-unt
         out[k] = w0 * values[a, k] + w1 * values[b, k] + w2 * values[c, k]
 
 
-@compiled
+@inlined
 def _surface(m, at, textures, back, constants, smile, tap, albedo, shine, y, x):  # type: ignore[no-untyped-def]
     """Albedo, gloss and roughness of one pixel; returns its height (units)."""
     if m < 2:
@@ -231,7 +242,7 @@ def _surface(m, at, textures, back, constants, smile, tap, albedo, shine, y, x):
     return np.float32(0.0)
 
 
-@compiled
+@inlined
 def _slope(x, y, m, triangle, material, bump, position):  # type: ignore[no-untyped-def]
     """How the painted height tilts the normal along x and y, from the neighbours of the same material."""
     height, width = triangle.shape
@@ -251,7 +262,7 @@ def _slope(x, y, m, triangle, material, bump, position):  # type: ignore[no-unty
     return sx, sy
 
 
-@compiled
+@inlined
 def _from_sky(nx, ny, nz, ndv, spec, sky, diffuse, specular, y, x):  # type: ignore[no-untyped-def]
     """Sets diffuse light and highlights to what comes from everywhere."""
     rim = ONE - min(ndv, ONE)
@@ -267,7 +278,7 @@ def _from_sky(nx, ny, nz, ndv, spec, sky, diffuse, specular, y, x):  # type: ign
         specular[y, x, k] = gloss * s
 
 
-@compiled
+@inlined
 def _from_lights(  # type: ignore[no-untyped-def]
     nx, ny, nz, vx, vy, vz, ndv, spec, rough, skin, visible, directions, colours, diffuse, specular, y, x
 ):
@@ -301,7 +312,7 @@ def _from_lights(  # type: ignore[no-untyped-def]
                 specular[y, x, k] += colours[light, k] * shiny
 
 
-@compiled
+@inlined
 def _window(nx, ny, nz, vx, vy, vz, ndv, directions, colours, specular, y, x):  # type: ignore[no-untyped-def]
     """A window placed where a cornea can mirror it."""
     dx, dy, dz = directions[0, 0] * 0.55, directions[0, 1] * 0.8, max(directions[0, 2], 0.4)
@@ -312,7 +323,7 @@ def _window(nx, ny, nz, vx, vy, vz, ndv, directions, colours, specular, y, x):  
         specular[y, x, k] += 0.65 * hit * colours[0, k]
 
 
-@compiled
+@inlined
 def _visible(px, py, pz, ndl, shadow, bounds, matrix, taps):  # type: ignore[no-untyped-def]
     """Share of the first light that reaches a point (0..1), filtered over the taps."""
     sx = matrix[0, 0] * px + matrix[0, 1] * py + matrix[0, 2] * pz + matrix[0, 3]
@@ -364,15 +375,15 @@ def _cloth(at, c, albedo, y, x):  # type: ignore[no-untyped-def]
     """Colour and weave of cloth (0 plain, 1 stripes, 2 heather, 3 check); returns its height."""
     u, v, p = at[6], at[7], at[8:11]
     pattern, scale = int(c[18]), c[19]
-    fine = np.sin(p[0] * 21.0 + 3 * np.sin(p[1] * 9.0)) * np.sin(p[1] * 23.0 + 2 * np.sin(p[0] * 7.0))
-    fold = (
-        0.20 * np.sin(p[0] * 0.55 + 0.9 * np.sin(p[1] * 0.35 + scale * 9) + scale * 40)
-        + 0.13 * np.sin(p[0] * 0.9 - p[1] * 0.8 + scale * 17)
-        + 0.06 * np.sin(p[0] * 1.7 + p[1] * 1.1 + scale * 5)
-    )
-    mix = 0.0
+    px, py = p[0], p[1]
+    fine = np.sin(px * F(21.0) + F(3.0) * np.sin(py * F(9.0)))
+    fine *= np.sin(py * F(23.0) + F(2.0) * np.sin(px * F(7.0)))
+    fold = F(0.20) * np.sin(px * F(0.55) + F(0.9) * np.sin(py * F(0.35) + scale * F(9.0)) + scale * F(40.0))
+    fold += F(0.13) * np.sin(px * F(0.9) - py * F(0.8) + scale * F(17.0))
+    fold += F(0.06) * np.sin(px * F(1.7) + py * F(1.1) + scale * F(5.0))
+    mix = np.float32(0.0)
     if pattern == 1:
-        mix = 1.0 if np.sin(p[1] * 6.2832 / (1.2 + 2.5 * scale)) > 0.35 else 0.0
+        mix = np.float32(1.0) if np.sin(p[1] * 6.2832 / (1.2 + 2.5 * scale)) > 0.35 else np.float32(0.0)
     elif pattern == 2:
         mix = 0.5 + 0.5 * fine * np.sin(p[0] * 3.1 + p[1] * 5.3)
     elif pattern == 3:
@@ -381,11 +392,13 @@ def _cloth(at, c, albedo, y, x):  # type: ignore[no-untyped-def]
     hem = 0.0
     if v < 0.95:
         hem = 1.0
-        fine = np.sin(u * 620.0)
+        fine = np.sin(u * F(620.0))
         mix *= 0.3
-    edge = min(max(v / 0.08, 0.45), 1.0) * (1 - 0.25 * np.exp(-(((v - 0.95) / 0.07) ** 2)))
+    edge = min(max(v / 0.08, 0.45), 1.0) * (1 - 0.25 * np.exp(-(((v - F(0.95)) / F(0.07)) ** 2)))
     for k in range(3):
-        albedo[y, x, k] = (c[12 + k] * (1 - mix) + c[15 + k] * mix) * (1 + 0.05 * fine) * edge * (1 - 0.05 * hem)
+        albedo[y, x, k] = (
+            (c[12 + k] * (1 - mix) + c[15 + k] * mix) * (1 + 0.05 * fine) * edge * (1 - 0.05 * hem)
+        )
     return np.float32(fold * min(max((v - 0.8) / 3.0, 0.0), 1.0) + 0.006 * fine + 0.10 * hem)
 
 

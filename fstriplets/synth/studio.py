@@ -40,6 +40,7 @@ class Studio:
         self._keep = keep
         self._people: OrderedDict[int, Person] = OrderedDict()
         self._bodies: OrderedDict[int, tuple[Person, Body]] = OrderedDict()
+        self._swap: tuple[Person, Person, str, Body] | None = None  # the last one
 
     def person(self, seed: int) -> Person:
         """The person of an identity seed (any integer >= 0)."""
@@ -81,4 +82,10 @@ class Studio:
         self, source: Person, target: Person, scene: Scene, size: int = 256, hair: str = "target"
     ) -> Photo:
         """The true swap: the source's face in the photo (`target`, `scene`)."""
-        return render_photo(build_body(swap_person(source, target, hair), self.mesh), scene, self.mesh, size)
+        last = self._swap
+        if last is None or last[0] is not source or last[1] is not target or last[2] != hair:
+            known = self._bodies.get(id(source))
+            like = known[1] if known is not None and known[0] is source else None
+            body = build_body(swap_person(source, target, hair), self.mesh, like)
+            last = self._swap = (source, target, hair, body)
+        return render_photo(last[3], scene, self.mesh, size)

@@ -14,7 +14,17 @@ from fstriplets.synth.person import Person
 from fstriplets.synth.regions import LABELS
 from fstriplets.synth.scene import Scene
 
-__all__ = ["FIVE", "Seen", "Truth", "attributes", "dense_indices", "five_points", "label_picture"]
+__all__ = [
+    "FIVE",
+    "Seen",
+    "Truth",
+    "attributes",
+    "brow_points",
+    "dense_indices",
+    "five_points",
+    "label_picture",
+    "lip_weights",
+]
 
 #: Landmarks of the 68 whose means are the five points: right eye, left eye, nose, right and left mouth corner
 #: (the person's own sides; right comes first because it lies to the viewer's left).
@@ -35,6 +45,15 @@ class Seen(NamedTuple):
     material: np.ndarray
     uv: np.ndarray
     canonical: np.ndarray
+
+
+#: Where points of the lips lie between the corner of the mouth (0) and its middle (1), and where brow points
+#: lie between the inner end of the brow (0) and the outer one, in annotations of the 68 points (300-W mean).
+_LIPS = {49: 0.37, 50: 0.74, 59: 0.36, 58: 0.72, 61: 0.69, 67: 0.69}
+_BROWS = (1.0, 0.81, 0.54, 0.26, 0.0)
+#: Rings of the lips: outer and inner; and the number of each lip point on the other side of the face.
+_RINGS = (range(48, 60), range(60, 68))
+_ACROSS = {49: 53, 50: 52, 59: 55, 58: 56, 61: 63, 67: 65}
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +86,51 @@ class Truth:
 def five_points(landmarks68: np.ndarray) -> np.ndarray:
     """[5, 2] of [68, 2]."""
     return np.stack([landmarks68[list(k)].mean(0) for k in FIVE])
+
+
+@lru_cache(maxsize=2)
+def lip_weights(mesh: Mesh) -> np.ndarray:
+    """[68, 68]: the landmarks out of the face model's own, which spaces its lip points otherwise.
+
+    Points of the lips move along the model's outline (a closed Catmull-Rom spline) to where annotators
+    put them; all others stay.
+    """
+    out = np.eye(68, dtype=np.float32)
+    x = mesh.neutral[mesh.landmarks, 0]
+    step = np.linspace(0, 1, 101)[:-1]
+    cubic = 0.5 * np.stack(
+        [-step + 2 * step**2 - step**3, 2 - 5 * step**2 + 3 * step**3, step + 4 * step**2 - 3 * step**3,
+         step**3 - step**2], 1
+    )  # fmt: skip
+    for ring in _RINGS:
+        count = len(ring)
+        spline = np.zeros((count * len(step), 68), np.float32)
+        for k in range(count):
+            for j in range(4):
+                spline[k * len(step) : (k + 1) * len(step), ring[(k + j - 1) % count]] += cubic[:, j]
+        for near, share in _LIPS.items():
+            if near not in ring:
+                continue
+            wanted = abs(x[ring[0]]) * (1 - share)  # the middle lies at 0
+            for point in (near, _ACROSS[near]):
+                # among the curve between the point's neighbours
+                at = (np.arange(-len(step), len(step)) + (point - ring[0]) * len(step)) % len(spline)
+                out[point] = spline[at[np.argmin(np.abs(np.abs(spline[at] @ x) - wanted))]]
+    return out
+
+
+def brow_points(middles: np.ndarray) -> np.ndarray:
+    """[10, 2] landmarks 17..26 along the drawn brows.
+
+    Args:
+        middles: [S, 2] pixels of the middle of each hair; the person's right brow first, then the left
+            one, each evenly from the nose to the temple.
+    """
+    half = len(middles) // 2
+    span = np.polynomial.polynomial.polyvander((np.arange(half) + 0.5) / half, 3)
+    at = np.polynomial.polynomial.polyvander(np.array(_BROWS), 3)
+    right, left = (at @ np.linalg.lstsq(span, part, rcond=None)[0] for part in np.split(middles, 2))
+    return np.concatenate([right, left[::-1]])
 
 
 @lru_cache(maxsize=2)
