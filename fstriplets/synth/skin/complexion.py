@@ -54,7 +54,7 @@ _LIPS = (
     (284, 326),
 )
 _LIPS_LOW = ((256, 329), (228, 326), (208, 314))
-_LIP_SPREAD = (0.9, 0.9)  # of blood and melanin
+_LIP_SPREAD = (0.5, 0.8)  # of blood and melanin
 _BLOTCHES = ((9, 0.10), (22, 0.07))  # cells across, spread of melanin and blood
 
 
