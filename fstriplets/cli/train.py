@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,6 +25,7 @@ def train() -> None:
       fstriplets synth pairs --people 1200 --output pairs/
       fstriplets train faces train-detector --data pairs/ --output runs/detector
       fstriplets train editor train-editor --data pairs/ --output runs/editor
+      fstriplets train swap train-swap-small --data DATASET --output runs/swap
     """
 
 
@@ -33,10 +35,9 @@ def _options(command: F) -> F:
             click.argument("recipe"),
             click.option(
                 "--data",
-                type=click.Path(path_type=Path),
                 required=True,
                 metavar="DIR",
-                help="Training data: `fstriplets synth pairs`.",
+                help="Training data: `fstriplets synth pairs`; for swap a dataset (folder or URL).",
             ),
             click.option(
                 "--output",
@@ -70,6 +71,19 @@ def faces(**options: Any) -> None:
 
 @train.command()
 @_options
+@click.option("--scheduler", metavar="ADDR", help="Train on a Dask cluster's workers, one rank on each.")
+def swap(**options: Any) -> None:
+    """Train MobileFSGAN on a dataset of triplets; RECIPE: train-swap, train-swap-small or a YAML file.
+
+    \b
+      fstriplets train swap train-swap-small --data demo-out --output runs/swap
+      torchrun --nproc-per-node 4 -m fstriplets train swap train-swap --data DATASET --output RUN
+    """
+    _train("swap", **options)
+
+
+@train.command()
+@_options
 def editor(**options: Any) -> None:
     """Train the `flow-gan` editor; RECIPE: train-editor or a YAML file."""
     _train("editor", **options)
@@ -78,31 +92,33 @@ def editor(**options: Any) -> None:
 def _train(
     command: str,
     recipe: str,
-    data: Path,
+    data: str,
     output: Path,
     overrides: tuple[str, ...],
     threads: int | None,
     max_minutes: float | None,
     quiet: bool,
+    scheduler: str | None = None,
 ) -> None:
-    import torch
+    from fstriplets.training.board import board
+    from fstriplets.training.recipe import read_recipe
+    from fstriplets.training.session import Session, run_here, run_on_cluster
 
-    from fstriplets.training.loop import run_training
-    from fstriplets.training.recipe import load_training
+    values = read_recipe(recipe, list(overrides))
+    session = Session(values, recipe, command, data, str(output), threads, max_minutes)
+    draw = board(output)
 
-    if threads:
-        torch.set_num_threads(threads)
-    job, chosen, plain = load_training(recipe, data, command, list(overrides))
-    done = run_training(
-        job,
-        output,
-        steps=chosen.steps,
-        seed=chosen.seed,
-        recipe=plain,
-        validate_every=chosen.validate_every,
-        max_minutes=max_minutes,
-        report=None if quiet else _show,
-    )
+    def report(progress: Progress) -> None:
+        draw(progress)
+        if not quiet:
+            _show(progress)
+
+    if scheduler:
+        done = run_on_cluster(session, scheduler, report, click.echo)
+    else:
+        done = run_here(session, report, click.echo)
+    if int(os.environ.get("RANK", 0)):
+        return  # of torchrun's ranks the first one speaks
     if not done:
         click.echo(f"stopped after {max_minutes:g} minutes; the same command goes on: {output}")
         return

@@ -23,12 +23,15 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 from multiprocessing import process as mp_process
 from pathlib import Path
 from types import TracebackType
@@ -49,9 +52,10 @@ from fstriplets.runtime.flights import Flight, Flights, Lost
 from fstriplets.runtime.local import local_devices, local_settings, worker_options
 from fstriplets.runtime.worker import answer, configure, forget, pickled, unloaded, unpickled
 
-__all__ = ["DaskEngine"]
+__all__ = ["DaskEngine", "Seat", "run_seats"]
 
 _START_TIMEOUT = 60.0  # seconds for worker processes to come up, or to come back
+_STOP_EVERY = 5.0  # seconds between a seat's questions whether to stop
 _DEAD_TIMEOUT = 3.0  # seconds a nanny has to start another process when it has none
 
 
@@ -339,6 +343,106 @@ class DaskEngine:
             if now - self._missing.setdefault(name, now) > limit:
                 del self._missing[name]
                 self._cluster.loop.add_callback(_replace, self._cluster, name)
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A worker's place among those that `run_seats` runs a function on at once."""
+
+    rank: int
+    size: int
+    local_rank: int  #: among the seats of its machine
+    meeting: str  #: `tcp://host:port` on the first seat's machine, free for a process group
+    run: str
+
+    def tell(self, message: Any) -> None:
+        """Sends something small to the driver."""
+        worker = get_worker()
+        sync(worker.loop, worker.scheduler.log_event, topic=self.run, msg=message)
+
+    def stopped(self) -> bool:
+        """Whether the driver was interrupted; asked of the scheduler every few seconds only."""
+        return _asked_to_stop(self.run, int(time.monotonic() / _STOP_EVERY))
+
+
+def run_seats(
+    scheduler: str,
+    function: Callable[[Seat, Any], Any],
+    payload: Any,
+    hear: Callable[[Any], None],
+    connect_timeout: float = 30.0,
+) -> list[Any]:
+    """Runs `function(seat, payload)` once on each worker, all at the same time: for process groups.
+
+    Args:
+        scheduler: its address. hear: called with what seats tell.
+
+    Returns:
+        What each returned, by rank. After Ctrl-C seats see `stopped` and end by themselves.
+
+    Raises:
+        ClusterError: no scheduler, no workers, or a worker died. Else what the first seat to fail raised.
+    """
+    run = f"fstriplets-{uuid.uuid4().hex}"
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_quiet())
+        try:
+            client = stack.enter_context(Client(scheduler, timeout=connect_timeout, set_as_default=False))
+        except (OSError, ValueError, asyncio.TimeoutError) as error:
+            raise ClusterError(f"no Dask scheduler answers at {scheduler}: check the address") from error
+        known = client.run(_introduce)
+        gpus = sorted(address for address, (_, gpu, _) in known.items() if gpu)
+        addresses = gpus or sorted(known)
+        if not addresses:
+            raise ClusterError(f"the scheduler at {scheduler} has no workers: start some with `dask worker`")
+        client.subscribe_topic(run, lambda event: hear(event[1]))
+        meeting = client.run(_meeting, workers=addresses[:1])[addresses[0]]
+        hosts = [address.rpartition(":")[0] for address in addresses]
+        seats = [
+            Seat(rank, len(addresses), hosts[:rank].count(host), meeting, run)
+            for rank, host in enumerate(hosts)
+        ]
+        futures = [
+            client.submit(
+                function,
+                seat,
+                payload,
+                workers=[address],
+                allow_other_workers=False,
+                resources={"GPU": 1} if gpus else None,
+                pure=False,
+                key=(run, str(seat.rank)),
+            )
+            for seat, address in zip(seats, addresses, strict=True)
+        ]
+        return _gathered(client, run, futures)
+
+
+def _gathered(client: Client, run: str, futures: list[Future]) -> list[Any]:
+    try:
+        for future in distributed.as_completed(futures):
+            error = future.exception()
+            if isinstance(error, KilledWorker):
+                raise ClusterError(f"a worker died: {error}; the same command goes on from the checkpoint")
+            if error is not None:
+                raise error
+    except KeyboardInterrupt:
+        distributed.Event(run, client=client).set()
+    return list(client.gather(futures))
+
+
+@lru_cache(maxsize=4)
+def _asked_to_stop(run: str, when: int) -> bool:
+    """`when` counts the questions; within the same one the first answer stands."""
+    return bool(distributed.Event(run).is_set())
+
+
+def _meeting(dask_worker: Any) -> str:
+    """An address on a worker's machine that is free now."""
+    host = dask_worker.address.rpartition("//")[2].rpartition(":")[0]
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return f"tcp://{host}:{probe.getsockname()[1]}"
 
 
 def _topic(flights: Flights) -> str:

@@ -1,11 +1,16 @@
 """The loop every trainer runs in: steps, checkpoints, metrics, exact resume.
 
 A job's batch is a function of (seed, step) and the random numbers of a step are seeded from the same two,
-so a checkpoint needs no state of the data: a resumed run takes the very batches it would have had.
+so a checkpoint needs no state of the data: a resumed run takes the very batches it would have had. A job
+that streams instead keeps the place of the last batch used in its state, and gets the same.
+
+Several ranks (ranks.py) run the same loop in step: the first one reads and writes the folder, decides with
+the others when to stop, and validates.
 
     RUN/recipe.json      what was asked for; a folder holds one run
     RUN/checkpoint.pt    the latest state, replaced atomically
     RUN/metrics.jsonl    one line a report: step, seconds, values
+    RUN/samples/         pictures of each validation, where the job draws any
     RUN/export/          the weights that ship, written at the end
 """
 
@@ -21,16 +26,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
 from fstriplets.errors import FstripletsError, Interrupted, OutputError
+from fstriplets.training.ranks import Ranks, these_ranks
 
-__all__ = ["Job", "Progress", "load_run", "run_training", "seed_step", "warmup_cosine"]
+__all__ = ["Drawing", "Job", "Progress", "load_run", "run_training", "seed_step", "warmup_cosine"]
 
 _AHEAD = 2  # batches made ahead of time
 
@@ -39,11 +45,18 @@ class Job(Protocol):
     """One training; whatever changes from step to step is in `state`."""
 
     def batch(self, step: int) -> Any:
-        """The batch of a step: a pure function of the step. Called in another thread, ahead of time."""
+        """The batch of a step: a pure function of the step, or the next of a stream.
+
+        Called in another thread, ahead of time, once for each step, in order, and only after `load`. A
+        stream's batch brings its place, which `step` puts into the state: it is ahead of what was used.
+        """
         ...
 
-    def step(self, step: int, batch: Any) -> dict[str, float]:
-        """One optimiser step; returns values to report. torch's random numbers are already seeded."""
+    def step(self, step: int, batch: Any) -> Mapping[str, Any]:
+        """One optimiser step; returns values to report: floats, or scalar tensors, which are read late.
+
+        torch's random numbers are already seeded.
+        """
         ...
 
     def state(self) -> dict[str, Any]:
@@ -60,6 +73,15 @@ class Job(Protocol):
 
     def export(self, folder: Path) -> list[Path]:
         """Writes the weights that ship as safetensors; returns the files."""
+        ...
+
+
+@runtime_checkable
+class Drawing(Protocol):
+    """A job that can show how far it is."""
+
+    def draw(self, path: Path) -> None:
+        """Writes a picture, PNG."""
         ...
 
 
@@ -101,6 +123,7 @@ def run_training(
     log_every: int = 50,
     max_minutes: float | None = None,
     report: Callable[[Progress], None] | None = None,
+    stopped: Callable[[], bool] | None = None,
 ) -> bool:
     """Trains to `steps`, from the folder's checkpoint where there is one.
 
@@ -109,6 +132,7 @@ def run_training(
         validate_every: steps between validations; 0: at the end only.
         max_minutes: stop, with a checkpoint, after so long.
         report: called every `log_every` steps and after each validation.
+        stopped: asked after each step whether the user wants it to stop, where no signal can tell.
 
     Returns:
         True when all steps are done and the weights are exported.
@@ -119,49 +143,77 @@ def run_training(
         Interrupted: stopped by the user; the checkpoint holds the last finished step.
     """
     started = time.monotonic()
-    _claim(folder, recipe)
+    ranks = these_ranks()
+    if ranks.first:
+        _claim(folder, recipe)
     first = load_run(folder, job)
     saved = time.monotonic()
-    sums: dict[str, float] = {}
+    sums = _Sums()
     with _deferred_stop() as stop:
-        for step, batch in _batches(job, first, steps):
+        for step, batch, waited in _batches(job, first, steps):
             seed_step(seed, step)
-            for name, value in job.step(step, batch).items():
-                sums[name] = sums.get(name, 0.0) + value
+            sums.add(job.step(step, batch), waited)
             done = step + 1
             seconds = time.monotonic() - started
             if done % log_every == 0 or done == steps:
-                count = log_every if done % log_every == 0 else done % log_every
-                values = {name: total / count for name, total in sums.items()}
-                sums.clear()
+                values = ranks.mean(sums.take())
                 _check(values, step, folder)
-                _tell(folder, Progress(done, steps, seconds, (done - first) / seconds, values), report)
-            if validate_every and done % validate_every == 0 and done < steps:
-                measured = job.validate()
-                _tell(folder, Progress(done, steps, seconds, 0.0, measured, validation=True), report)
-            over = stop.asked or (max_minutes is not None and seconds > 60 * max_minutes)
-            if over or time.monotonic() - saved > 60 * checkpoint_minutes or done == steps:
-                _save(folder, job, done)
+                _tell(folder, Progress(done, steps, seconds, (done - first) / seconds, values), report, ranks)
+            if validate_every and done % validate_every == 0 and done < steps and ranks.first:
+                _validate(folder, job, Progress(done, steps, seconds, 0.0), report)
+            over = max_minutes is not None and seconds > 60 * max_minutes
+            due = time.monotonic() - saved > 60 * checkpoint_minutes
+            asked = stop.asked or (stopped is not None and stopped())
+            asked, over, due = ranks.any(asked, over, due)
+            if asked or over or due or done == steps:
+                if ranks.first:
+                    _save(folder, job, done)
                 saved = time.monotonic()
-            if stop.asked and done < steps:
+            if asked and done < steps:
                 raise Interrupted(f"stopped after {done:,} of {steps:,} steps; run it again to go on")
             if over and done < steps:
                 return False
-    measured = job.validate()
-    seconds = time.monotonic() - started
-    _tell(folder, Progress(steps, steps, seconds, 0.0, measured, validation=True), report)
-    job.export(folder / "export")
+    if ranks.first:
+        _validate(folder, job, Progress(steps, steps, time.monotonic() - started, 0.0), report)
+        job.export(folder / "export")
     return True
 
 
 def load_run(folder: Path, job: Job) -> int:
     """Puts the folder's checkpoint, if any, into a job; returns the steps done."""
+    ranks = these_ranks()
     path = folder / "checkpoint.pt"
-    if not path.is_file():
+    here = ranks.first and path.is_file()
+    kept = torch.load(path, map_location="cpu", weights_only=True) if here else None
+    kept = ranks.from_first(kept)
+    if kept is None:
         return 0
-    kept = torch.load(path, map_location="cpu", weights_only=True)
     job.load(kept["job"])
     return int(kept["step"])
+
+
+@dataclass
+class _Sums:
+    """What steps told since the last report."""
+
+    totals: dict[str, Any] = field(default_factory=dict)
+    steps: int = 0
+    waited: float = 0.0
+    since: float = field(default_factory=time.monotonic)
+
+    def add(self, values: Mapping[str, Any], waited: float) -> None:
+        for name, value in values.items():
+            self.totals[name] = self.totals[name] + value if name in self.totals else value
+        self.steps += 1
+        self.waited += waited
+
+    def take(self) -> dict[str, float]:
+        """Means over the steps, and the share of the time spent waiting for batches."""
+        means = {name: float(total) / self.steps for name, total in self.totals.items()}
+        now = time.monotonic()
+        means["data_wait"] = self.waited / max(now - self.since, 1e-9)
+        self.totals, self.steps, self.waited, self.since = {}, 0, 0.0, now
+        return means
 
 
 @dataclass
@@ -190,18 +242,20 @@ def _deferred_stop() -> Iterator[_Stop]:
             signal.signal(number, handler)
 
 
-def _batches(job: Job, first: int, steps: int) -> Iterator[tuple[int, Any]]:
-    """(step, batch), the next ones being made meanwhile."""
+def _batches(job: Job, first: int, steps: int) -> Iterator[tuple[int, Any, float]]:
+    """(step, batch, seconds waited for it), the next ones being made meanwhile."""
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
         waiting: list[Future[Any]] = [
             pool.submit(job.batch, step) for step in range(first, min(first + _AHEAD, steps))
         ]
         try:
             for step in range(first, steps):
+                asked = time.monotonic()
                 batch = waiting.pop(0).result()
+                waited = time.monotonic() - asked
                 if step + _AHEAD < steps:
                     waiting.append(pool.submit(job.batch, step + _AHEAD))
-                yield step, batch
+                yield step, batch, waited
         finally:
             for future in waiting:
                 future.cancel()
@@ -247,7 +301,17 @@ def _check(values: Mapping[str, float], step: int, folder: Path) -> None:
         )
 
 
-def _tell(folder: Path, progress: Progress, report: Callable[[Progress], None] | None) -> None:
+def _validate(folder: Path, job: Job, progress: Progress, report: Callable[[Progress], None] | None) -> None:
+    progress = replace(progress, values=job.validate(), validation=True)
+    if isinstance(job, Drawing):
+        (folder / "samples").mkdir(exist_ok=True)
+        job.draw(folder / "samples" / f"step-{progress.step:07d}.png")
+    _tell(folder, progress, report, Ranks())
+
+
+def _tell(folder: Path, progress: Progress, report: Callable[[Progress], None] | None, ranks: Ranks) -> None:
+    if not ranks.first:
+        return
     line = {
         "step": progress.step,
         "seconds": round(progress.seconds, 1),

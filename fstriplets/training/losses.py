@@ -6,7 +6,7 @@ and named `paper` and `code`. Nothing in this file weighs one loss against anoth
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -27,6 +27,9 @@ __all__ = [
     "pixel_loss_release",
 ]
 
+#: Mean of a scalar tensor over ranks: `Ranks.mean_tensor`.
+MeanCount = Callable[[Tensor], Tensor]
+
 #: Distance below which the release no longer pulls the identity; the paper has none.
 ID_MARGIN = 0.02
 #: Weights of relu1_1 … relu5_1 in the release.
@@ -39,6 +42,7 @@ def id_loss(
     weights: Tensor | None = None,
     *,
     form: Literal["paper", "code"] = "code",
+    mean_count: MeanCount | None = None,
 ) -> Tensor:
     """How far the swapped faces' identities are from the sources'.
 
@@ -49,6 +53,7 @@ def id_loss(
         embeddings: [B, D] of the swapped images.
         wanted: [B, D] of the sources.
         weights: [B] sample weights; the mean is then the weighted one in both forms. None: all alike.
+        mean_count: mean over ranks of how many samples count.
 
     Returns:
         A scalar; 0 where no sample counts.
@@ -59,19 +64,26 @@ def id_loss(
         distance = F.relu(distance - ID_MARGIN)
     if weights is not None:
         check_shape("weights", weights, [embeddings.shape[0]])
-        return _ratio((distance * weights).sum(), weights.sum())
+        return _ratio((distance * weights).sum(), weights.sum(), mean_count)
     if form == "paper":
         return distance.mean()
-    return _ratio(distance.sum(), (distance > 0).sum())
+    return _ratio(distance.sum(), (distance > 0).sum(), mean_count)
 
 
-def pixel_loss(swapped: Tensor, result: Tensor, has_result: Tensor | None = None) -> Tensor:
+def pixel_loss(
+    swapped: Tensor,
+    result: Tensor,
+    has_result: Tensor | None = None,
+    *,
+    mean_count: MeanCount | None = None,
+) -> Tensor:
     """Half the mean squared error, over the samples that have ground truth.
 
     Args:
         swapped: [B, 3, H, W] in [-1, 1].
         result: [B, 3, H, W] in [-1, 1]; what stands at samples without ground truth does not matter.
         has_result: [B] bool; None: all have.
+        mean_count: mean over ranks of how many samples have.
 
     Returns:
         A scalar; 0 where no sample has ground truth.
@@ -82,7 +94,7 @@ def pixel_loss(swapped: Tensor, result: Tensor, has_result: Tensor | None = None
         # replaced, not multiplied by 0: a missing result may hold nan, and so would its gradient
         result = torch.where(has_result.bool()[:, None, None, None], result, swapped.detach())
     error = 0.5 * (swapped - result).square().flatten(1).mean(1)
-    return error.mean() if has_result is None else _ratio(error.sum(), has_result.sum())
+    return error.mean() if has_result is None else _ratio(error.sum(), has_result.sum(), mean_count)
 
 
 def pixel_loss_release(swapped: Tensor, result: Tensor) -> Tensor:
@@ -176,8 +188,13 @@ class PerceptualLoss(nn.Module):
         return _over_scales([F.l1_loss(f, w) for f, w in zip(found, wanted, strict=True)], self.weights)
 
 
-def _ratio(total: Tensor, count: Tensor) -> Tensor:
-    """total / count, and total (which is then 0, with its graph) where the count is 0."""
+def _ratio(total: Tensor, count: Tensor, mean_count: MeanCount | None) -> Tensor:
+    """total / count, and total (which is then 0, with its graph) where the count is 0.
+
+    Gradients are averaged over ranks, so dividing by the mean count gives the mean over all samples.
+    """
+    if mean_count is not None:
+        count = mean_count(count.float())
     return total / torch.where(count > 0, count, torch.ones_like(count))
 
 

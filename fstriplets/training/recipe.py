@@ -17,7 +17,7 @@ from fstriplets.errors import ConfigError
 from fstriplets.resources import recipe as recipe_path
 from fstriplets.training.loop import Job
 
-__all__ = ["TRAINERS", "TrainingRecipe", "load_training", "read_recipe"]
+__all__ = ["TRAINERS", "TrainingRecipe", "load_training", "make_training", "read_recipe"]
 
 #: Trainer -> (command of `fstriplets train`, module).
 TRAINERS: dict[str, tuple[str, str]] = {
@@ -25,6 +25,7 @@ TRAINERS: dict[str, tuple[str, str]] = {
     "analyser": ("faces", "fstriplets.training.analyser"),
     "identity": ("faces", "fstriplets.training.identity"),
     "flow-gan": ("editor", "fstriplets.training.editor"),
+    "swap": ("swap", "fstriplets.training.swap"),
 }
 
 
@@ -43,13 +44,13 @@ class TrainingRecipe(BaseModel):
 
 
 def load_training(
-    path: str | Path, data: Path, command: str, overrides: list[str] | None = None
+    path: str | Path, data: Path | str, command: str, overrides: list[str] | None = None
 ) -> tuple[Job, TrainingRecipe, dict[str, Any]]:
     """The job a recipe asks for.
 
     Args:
         path: YAML file, or the name of a shipped recipe ("train-detector").
-        data: folder of `synth pairs`.
+        data: folder of `synth pairs`; for `swap` a dataset of triplets.
         command: of `fstriplets train`; a recipe of another command is refused.
         overrides: `key=value`, as given to `--set`.
 
@@ -60,7 +61,14 @@ def load_training(
         ConfigError: no such recipe, an unknown trainer or key, a value out of range.
         DatasetError: the data folder holds no training pairs.
     """
-    values = read_recipe(path, overrides or [])
+    return make_training(read_recipe(path, overrides or []), data, command, path)
+
+
+def make_training(
+    values: dict[str, Any], data: Path | str, command: str, path: str | Path
+) -> tuple[Job, TrainingRecipe, dict[str, Any]]:
+    """As `load_training`, from a recipe's keys and values; `path` is what messages call it."""
+    values = dict(values)
     name = values.pop("trainer", None)
     mine = [trainer for trainer, (of, _) in TRAINERS.items() if of == command]
     if name not in mine:
@@ -71,7 +79,8 @@ def load_training(
     except ValidationError as error:
         lines = [f"{path}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         raise ConfigError("\n".join(lines)) from error
-    return module.make_job(recipe, data), recipe, {"trainer": name, **recipe.model_dump(mode="json")}
+    place = data if "://" in str(data) else Path(data)
+    return module.make_job(recipe, place), recipe, {"trainer": name, **recipe.model_dump(mode="json")}
 
 
 def read_recipe(path: str | Path, overrides: list[str]) -> dict[str, Any]:

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 __all__ = [
     "insightface_mobilefacenet",
     "load_into",
+    "mobilefacenet",
     "mobilefsgan_rgb",
     "spade_generator",
     "stargan_generator",
     "strip_module",
     "torchvision_vgg19",
+    "vgg19",
 ]
 
 StateDict = dict[str, "Tensor"]
@@ -70,6 +72,40 @@ def torchvision_vgg19(state: Mapping[str, Tensor]) -> StateDict:
             raise WeightsError(f"no VGG19 of torchvision: {official} is missing")
         ours[name] = state[official]
     return ours
+
+
+def vgg19(state: Mapping[str, Tensor]) -> nn.Module:
+    """VGG19Slices from torchvision's names or from ours.
+
+    Raises:
+        WeightsError: the state dict is not VGG19's.
+    """
+    from fstriplets.models.networks.vgg import VGG19Slices
+
+    return load_into(VGG19Slices(), state if "slice1.0.weight" in state else torchvision_vgg19(state))
+
+
+def mobilefacenet(state: Mapping[str, Tensor]) -> nn.Module:
+    """A MobileFaceNet that reads RGB, from the MobileFSGAN release (BGR) or insightface's `mbf` (RGB).
+
+    Raises:
+        WeightsError: the state dict is neither's.
+    """
+    from fstriplets.models.networks.mobilefacenet import MobileFaceNet
+
+    ours = strip_module(state)
+    insightface = any(name.startswith("layers.") for name in ours)
+    if insightface:
+        try:
+            ours = {insightface_mobilefacenet(name): value for name, value in ours.items()}
+        except (IndexError, KeyError, ValueError) as error:
+            raise WeightsError(f"no mbf of insightface: {error!r}") from error
+    else:
+        ours = mobilefsgan_rgb(ours)
+    first, last = ours.get("conv1.conv.weight"), ours.get("linear.weight")
+    if first is None or last is None:
+        raise WeightsError("no MobileFaceNet: conv1.conv.weight or linear.weight is missing")
+    return load_into(MobileFaceNet(last.shape[0], first.shape[0], normalize=not insightface), ours)
 
 
 def mobilefsgan_rgb(state: Mapping[str, Tensor]) -> StateDict:

@@ -1,4 +1,4 @@
-"""Checkpoints of a user's own: StarGAN and SPADE generators, which no table can know by hash.
+"""Checkpoints of a user's own, which no table can know by hash: editors' generators, networks of losses.
 
 `fstriplets weights import --as stargan --licence … FILE` checks that the file is what it is said to be,
 copies it into the weights folder and writes a row with its hash and licence to local.yaml there. From then
@@ -33,7 +33,11 @@ CELEBA_LABELS = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young")
 SLOTS: dict[str, tuple[str, dict[str, str]]] = {
     "stargan": ("StarGAN generator", {"labels": ",".join(CELEBA_LABELS), "size": "128"}),
     "spade": ("SPADE generator, 19 CelebAMask-HQ classes", {"size": "256"}),
+    "mobilefacenet": ("MobileFaceNet of the MobileFSGAN release, or insightface's mbf", {}),
+    "vgg19": ("VGG19 of torchvision", {}),
 }
+#: Those that losses of `train swap` look through; the rest are editors.
+_OF_LOSSES = ("mobilefacenet", "vgg19")
 
 
 def import_as(
@@ -61,8 +65,9 @@ def import_as(
     path = Path(path)
     _build(name, path, chosen)  # refuses what is no such network
     sha256 = file_sha256(path)
+    role = "loss" if name in _OF_LOSSES else "editor"
     row = WeightsEntry(
-        name=name, role="editor", architecture=architecture, file=f"{name}-{sha256[:12]}{path.suffix}",
+        name=name, role=role, architecture=architecture, file=f"{name}-{sha256[:12]}{path.suffix}",
         sha256=sha256, bytes=path.stat().st_size, licence=licence.strip(), source=path.name,
         note="; ".join(f"{key}={value}" for key, value in chosen.items()),
     )  # fmt: skip
@@ -81,8 +86,8 @@ def require_as(name: str) -> tuple[Path, WeightsEntry]:
 
     if name not in registry():
         raise WeightsError(
-            f"the editor {name!r} needs a checkpoint of your own ({SLOTS[name][0]}):"
-            f' fstriplets weights import --as {name} --licence "…" FILE (docs/editors.md)'
+            f"{name!r} needs a checkpoint of your own ({SLOTS[name][0]}):"
+            f' fstriplets weights import --as {name} --licence "…" FILE'
         )
     return require(name), entry(name)
 
@@ -106,6 +111,10 @@ def settings(row: WeightsEntry) -> dict[str, str]:
 def _build(name: str, path: Path, chosen: Mapping[str, str]) -> nn.Module:
     from fstriplets.models.weights import adapters
 
+    if name == "mobilefacenet":
+        return adapters.mobilefacenet(load_state_dict(path))
+    if name == "vgg19":
+        return adapters.vgg19(load_state_dict(path))
     if not chosen["size"].isdigit() or int(chosen["size"]) < 32 or int(chosen["size"]) % 32:
         raise WeightsError(f"size of {name} must be a multiple of 32 pixels, got {chosen['size']!r}")
     state = load_state_dict(path)

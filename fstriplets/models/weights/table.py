@@ -38,6 +38,7 @@ ROLES = (
     "editor",
     "generator",
     "swapper",
+    "loss",
 )
 
 

@@ -1,0 +1,293 @@
+"""Trainer of MobileFSGAN on triplet shards (Yu, Zhu, Lu, Liu: ICME 2022).
+
+A step: the source's embedding and the target go through the generator; the three-scale discriminator learns
+to tell swapped images from the unedited members of the triplets; the generator learns from it, from the
+recogniser, from the result where one is known, and from the target's appearance. What is trained on is in
+swap_data.py, what it is worth in swap_losses.py, what may be chosen in swap_recipe.py.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fstriplets.errors import ConfigError, DatasetError
+from fstriplets.models.networks.mobilefsgan import MobileFSGANDiscriminator, MobileFSGANGenerator
+from fstriplets.training.average import Average
+from fstriplets.training.loop import warmup_cosine
+from fstriplets.training.ranks import sync_batch_norm, these_ranks
+from fstriplets.training.swap_data import Batch, TripletStream
+from fstriplets.training.swap_features import Origin, dataset_crop, load_features, load_identity
+from fstriplets.training.swap_losses import SwapLosses, at_scales
+from fstriplets.training.swap_recipe import Recipe
+from fstriplets.training.swap_validation import Validation
+
+__all__ = ["Recipe", "SwapJob", "make_job"]
+
+
+def make_job(recipe: Recipe, data: Path | str) -> SwapJob:
+    """The training of a recipe on a dataset, on the GPU where there is one."""
+    return SwapJob(recipe, data)
+
+
+class SwapJob:
+    """One training of a swapper; see training.loop.Job.
+
+    Attributes:
+        generator, discriminator: as trained; discriminator is None where no scale has an adversarial loss.
+        average: the running average of the generator, which ships.
+        notes: what whoever started it should know.
+
+    Raises:
+        DatasetError: no such dataset. WeightsError: no recogniser. ConfigError: image_size, ranks.
+    """
+
+    def __init__(self, recipe: Recipe, data: Path | str) -> None:
+        self.recipe, self.ranks = recipe, these_ranks()
+        self.device = torch.device("cuda") if torch.cuda.is_available() else torch.device("cpu")
+        self.crop = dataset_crop(data)
+        try:
+            self._stream = TripletStream(data, "train", recipe, self.ranks)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        self._place: dict[str, Any] | None = None
+        self._load_features()
+        self._build()
+        self._validation = self._held_out(data)
+        self.notes = self._notes()
+
+    def batch(self, step: int) -> Batch:
+        """The stream's next batch."""
+        del step
+        return self._stream.batch()
+
+    def step(self, step: int, batch: Batch) -> dict[str, Tensor]:
+        """One step of the discriminator, then one of the generator."""
+        self._set_rate(step)
+        source, target, result = (self._laid_out(images) for images in batch.images(self.device))
+        with torch.no_grad(), self._autocast():
+            embeddings = self.identity(source).float()
+        with self._autocast():
+            images = [image.float() for image in self._run_generator(target, embeddings).images]
+        values: dict[str, Tensor] = {}
+        if self.discriminator is not None:
+            real = torch.where(batch.real_is_target.to(self.device)[:, None, None, None], target, source)
+            values |= self._judge(real, images)
+        values |= self._swap(images, embeddings, target, result, batch.has_result.to(self.device))
+        self.average.follow(self.generator, step)
+        self._place = batch.place
+        return values
+
+    def state(self) -> dict[str, Any]:
+        """Networks, optimisers, average, and the stream's place behind the last batch used."""
+        state: dict[str, Any] = {
+            "generator": self.generator.state_dict(),
+            "average": self.average.network.state_dict(),
+            "generator_optimiser": self._g.state_dict(),
+            "place": self._place,
+        }
+        if self.discriminator is not None and self._d is not None:
+            state["discriminator"] = self.discriminator.state_dict()
+            state["discriminator_optimiser"] = self._d.state_dict()
+        return state
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Takes up a `state`, of any number of ranks."""
+        self.generator.load_state_dict(state["generator"])
+        self.average.network.load_state_dict(state["average"])
+        self._g.load_state_dict(state["generator_optimiser"])
+        if self.discriminator is not None and self._d is not None:
+            self.discriminator.load_state_dict(state["discriminator"])
+            self._d.load_state_dict(state["discriminator_optimiser"])
+        if state["place"] is not None:
+            self._place = state["place"]
+            self._stream.seek(state["place"])
+
+    def validate(self) -> dict[str, float]:
+        """Measures of the averaged generator on the val split; nothing where there is none."""
+        return self._validation.measure(self.average.network) if self._validation else {}
+
+    def draw(self, path: Path) -> None:
+        """A grid of source, target, swapped, result of the val split."""
+        if self._validation:
+            self._validation.draw(self.average.network, path)
+
+    def export(self, folder: Path) -> list[Path]:
+        """swapper.safetensors: the averaged generator in fp32, and what it is in the file's head."""
+        from safetensors.torch import save_file
+
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "swapper.safetensors"
+        state = {
+            name: value.cpu().contiguous().clone()
+            for name, value in self.average.network.state_dict().items()
+        }
+        save_file(state, path, metadata=self._described())
+        return [path]
+
+    # building
+
+    def _load_features(self) -> None:
+        recipe = self.recipe
+        self.identity = load_identity(recipe.embedder, self.crop).to(self.device)
+        wanted = any(weights.perceptual for weights in recipe.losses().values())
+        features = load_features(recipe.perceptual, self.crop, self.identity) if wanted else None
+        self._features_origin: Origin | None = features.origin if features else None
+        self.losses = SwapLosses(
+            recipe, self.identity, features.to(self.device) if features else None, self.ranks
+        )
+
+    def _build(self) -> None:
+        recipe = self.recipe
+        torch.manual_seed(recipe.seed)
+        generator = MobileFSGANGenerator(
+            recipe.channels, self.identity.embedding_size, recipe.variant, recipe.outputs
+        )
+        if recipe.image_size % generator.stride:
+            raise ConfigError(f"image_size must be a multiple of {generator.stride} for {recipe.variant}")
+        discriminator: nn.Module | None = None
+        if judged := self.losses.judged:
+            discriminator = MobileFSGANDiscriminator(
+                recipe.discriminator_channels, recipe.discriminator_layers, judged
+            )
+        self.average: Average[nn.Module] = Average(generator.to(self.device), recipe.ema)
+        self.generator = self._placed(generator)
+        self.discriminator = self._placed(discriminator) if discriminator is not None else None
+        self._run_generator: Callable[..., Any] = self._compiled(self.generator)
+        self._run_discriminator: Callable[..., Any] | None = (
+            self._compiled(self.discriminator) if self.discriminator is not None else None
+        )
+        self._g = self._adam(self.generator)
+        self._d = self._adam(self.discriminator) if self.discriminator is not None else None
+
+    def _placed(self, network: nn.Module) -> nn.Module:
+        if self.recipe.sync_batch_norm:
+            network = sync_batch_norm(network)
+        network = network.to(self.device)
+        if self.recipe.channels_last:
+            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network
+
+    def _compiled(self, network: nn.Module) -> Callable[..., Any]:
+        return torch.compile(network) if self.recipe.compile else network
+
+    def _adam(self, network: nn.Module) -> torch.optim.Adam:
+        fused = self.device.type == "cuda" or None
+        return torch.optim.Adam(
+            network.parameters(), self.recipe.learning_rate, self.recipe.betas, fused=fused
+        )
+
+    def _held_out(self, data: Path | str) -> Validation | None:
+        if not self.ranks.first:
+            return None
+        try:
+            return Validation(data, self.recipe, self.identity)
+        except DatasetError:
+            return None
+
+    def _notes(self) -> list[str]:
+        notes = [f"id loss: {self.identity.origin.name}; perceptual loss: {self._perceptual_name()}"]
+        if self._features_origin and self._features_origin.name not in ("vgg19", "seeded"):
+            notes.append(
+                "no VGG19 is installed (fstriplets weights import --as vgg19): the perceptual loss is not the"
+                " paper's"
+            )
+        if "seeded" in (self.identity.origin.name, self._perceptual_name()):
+            notes.append("seeded networks know nothing of faces: for tests only")
+        if self.ranks.first and self._validation is None:
+            notes.append("the dataset has no val split: no validation, no pictures")
+        return notes
+
+    def _perceptual_name(self) -> str:
+        return self._features_origin.name if self._features_origin else "none"
+
+    # the step
+
+    def _set_rate(self, step: int) -> None:
+        recipe = self.recipe
+        factor = min(1.0, (step + 1) / recipe.warmup) if recipe.warmup else 1.0
+        if recipe.schedule == "cosine":
+            factor = warmup_cosine(step, recipe.steps, recipe.warmup)
+        groups = self._g.param_groups + (self._d.param_groups if self._d else [])
+        for group in groups:
+            group["lr"] = recipe.learning_rate * factor
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.recipe.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def _laid_out(self, images: Tensor) -> Tensor:
+        return images.contiguous(memory_format=torch.channels_last) if self.recipe.channels_last else images
+
+    def _judge(self, real: Tensor, images: list[Tensor]) -> dict[str, Tensor]:
+        """A step of the discriminator on unedited members and swapped images."""
+        assert self._run_discriminator is not None
+        assert self._d is not None
+        fakes = [image.detach() for image in self.losses.chosen(images)]
+        with self._autocast():
+            real_scores = [s.float() for s in self._run_discriminator(*at_scales(real, fakes))]
+            fake_scores = [s.float() for s in self._run_discriminator(*fakes)]
+        loss = self.losses.discriminator(real_scores, fake_scores)
+        self._d.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        values = {"discriminator": loss.detach()}
+        values |= self._descend(self._d, "discriminator")
+        return values
+
+    def _swap(
+        self, images: list[Tensor], embeddings: Tensor, target: Tensor, result: Tensor, has_result: Tensor
+    ) -> dict[str, Tensor]:
+        """A step of the generator."""
+        scores: list[Tensor] = []
+        if self.discriminator is not None and self._run_discriminator is not None:
+            self.discriminator.requires_grad_(False)
+            with self._autocast():
+                scores = [s.float() for s in self._run_discriminator(*self.losses.chosen(images))]
+        with self._autocast():
+            loss, values = self.losses.generator(images, scores, embeddings, target, result, has_result)
+        self._g.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.discriminator is not None:
+            self.discriminator.requires_grad_(True)
+        return {"loss": loss.detach(), **values, **self._descend(self._g, "generator")}
+
+    def _descend(self, optimiser: torch.optim.Optimizer, name: str) -> dict[str, Tensor]:
+        parameters = list(_parameters(optimiser))
+        self.ranks.average_gradients(parameters)
+        values: dict[str, Tensor] = {}
+        if self.recipe.clip:
+            values[f"{name}_norm"] = nn.utils.clip_grad_norm_(parameters, self.recipe.clip)
+        optimiser.step()
+        return values
+
+    def _described(self) -> dict[str, str]:
+        recipe = self.recipe
+        described = {
+            "architecture": "MobileFSGAN generator",
+            "variant": recipe.variant,
+            "outputs": json.dumps(list(recipe.outputs)),
+            "channels": str(recipe.channels),
+            "embedding_size": str(self.identity.embedding_size),
+            "image_size": str(recipe.image_size),
+            "crop": self.crop,
+            "embedder": self.identity.origin.name,
+            "embedder_crop": self.identity.crop.want,
+            "embedder_licence": self.identity.origin.licence,
+            "perceptual": self._perceptual_name(),
+            "perceptual_licence": self._features_origin.licence if self._features_origin else "",
+            "recipe_sha256": recipe.digest(),
+            "steps": str(recipe.steps),
+        }
+        return described
+
+
+def _parameters(optimiser: torch.optim.Optimizer) -> Iterable[nn.Parameter]:
+    for group in optimiser.param_groups:
+        yield from group["params"]

@@ -1,0 +1,293 @@
+"""Triplets for the swap trainer: shards in, batches out, at an order that can be taken up anywhere.
+
+The order of all samples is one for all ranks: every rank reads on through all of it and decodes only its
+own rows of each batch. So a batch holds the same samples whatever the number of ranks, epochs end
+nowhere in the middle of a batch, and a place in the stream is the same for all. (Reading costs little
+beside decoding; `fstriplets.open_triplets`, which gives each rank its own shards, is the loader for
+trainings so wide that it does not.)
+
+Within an epoch, shards come in random order, a few are open at a time, and each sample is drawn from one
+of them by a number that depends on seed, epoch and turn only.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fstriplets.errors import DatasetError
+from fstriplets.records import seed_of
+from fstriplets.shards.mixing import Mix, ordered_samples
+from fstriplets.shards.stream import StoredSample
+from fstriplets.shards.tensors import Decoder
+from fstriplets.shards.urls import ShardUrl, find_shards
+from fstriplets.training.ranks import Ranks
+from fstriplets.training.swap_recipe import Recipe
+from fstriplets.triplets.kinds import KINDS
+
+__all__ = ["Batch", "Look", "TripletStream", "first_samples"]
+
+#: Rec. 601 luma.
+_LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclass
+class Look:
+    """What augmentation does to a triplet; the same to all three images."""
+
+    flip: Tensor  #: [B] bool
+    brightness: Tensor  #: [B] factor
+    contrast: Tensor  #: [B] factor, about the target's mean luma
+    saturation: Tensor  #: [B] factor; 0: grey
+
+
+@dataclass
+class Batch:
+    """Triplets as they are decoded; `images` makes tensors for the networks of them."""
+
+    source: Tensor  #: [B, 3, S, S] uint8
+    target: Tensor  #: [B, 3, S, S] uint8
+    result: Tensor  #: [B, 3, S, S] uint8; blank where `has_result` is False
+    has_result: Tensor  #: [B] bool
+    real_is_target: Tensor  #: [B] bool: which member is unedited; False: the source
+    kinds: list[str]
+    keys: list[str]
+    look: Look
+    place: dict[str, Any]  #: of the stream behind this batch; plain values
+
+    def images(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """Source, target and result, augmented: [B, 3, S, S] float32 in [-1, 1] on the device."""
+        faces = torch.stack([self.source, self.target, self.result])
+        faces = faces.to(device, non_blocking=True).float().mul_(1 / 255)
+        look = self.look
+        faces = torch.where(look.flip.to(device)[:, None, None, None], faces.flip(-1), faces)
+        if self._coloured():
+            faces = self._recoloured(faces, device)
+        source, target, result = faces.mul_(2).sub_(1).unbind()
+        return source, target, result
+
+    def _coloured(self) -> bool:
+        look = self.look
+        return any(bool((factor != 1).any()) for factor in (look.brightness, look.contrast, look.saturation))
+
+    def _recoloured(self, faces: Tensor, device: torch.device) -> Tensor:
+        """Brightness, contrast, saturation, in this order; [3, B, 3, S, S] in [0, 1]."""
+        luma = torch.tensor(_LUMA, device=device)
+        brightness, contrast, saturation = (
+            factor.to(device) for factor in (self.look.brightness, self.look.contrast, self.look.saturation)
+        )
+        eye = torch.eye(3, device=device)
+        mixing = saturation[:, None, None] * eye + (1 - saturation[:, None, None]) * luma
+        mean = torch.einsum("bchw,c->b", faces[1], luma) / faces[1, 0, 0].numel()
+        shift = (1 - contrast) * brightness * mean
+        gain = (contrast * brightness)[:, None, None] * mixing
+        faces = torch.einsum("bdc,rbchw->rbdhw", gain, faces) + shift[:, None, None, None]
+        return faces.clamp_(0, 1)
+
+
+class TripletStream:
+    """Batches of a split, epoch after epoch, for one rank.
+
+    Args:
+        data: a dataset, or what else `open_triplets` takes.
+        split: of the dataset.
+        recipe: batch_size, mix, augmentation, seed.
+        ranks: each gets an equal part of every batch.
+
+    Raises:
+        DatasetError: nothing to read; while iterating: a damaged shard or sample.
+        ValueError: the batch cannot be shared out evenly.
+    """
+
+    def __init__(
+        self, data: str | Path | Sequence[str | Path], split: str, recipe: Recipe, ranks: Ranks
+    ) -> None:
+        if recipe.batch_size % ranks.size:
+            raise ValueError(f"batch_size {recipe.batch_size} cannot be shared by {ranks.size} ranks")
+        self._recipe = recipe
+        self._size = recipe.batch_size
+        each = self._size // ranks.size
+        self._mine = slice(ranks.rank * each, (ranks.rank + 1) * each)
+        self._decoder = Decoder(recipe.image_size, torch.uint8)
+        self._order = _Order(find_shards(data, split), recipe)
+        self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="decode")
+
+    def seek(self, place: dict[str, Any]) -> None:
+        """Go on behind the batch that brought this place.
+
+        Raises:
+            DatasetError: it is of other shards.
+        """
+        self._order.seek(place)
+
+    def batch(self) -> Batch:
+        """The next batch."""
+        drawn = list(islice(self._order, self._size))
+        return self._decoded(drawn[self._mine], self._order.place())
+
+    def _decoded(self, drawn: list[_Drawn], place: dict[str, Any]) -> Batch:
+        images = list(self._pool.map(self._pixels, drawn))
+        samples = [item.sample for item in drawn]
+        metas = [
+            {"strength": 0.0, "has_result": sample.result is not None, "index": item.turn}
+            for item, sample in zip(drawn, samples, strict=True)
+        ]
+        whole = self._decoder.batch(samples, images, metas)
+        return Batch(
+            whole["source"],
+            whole["target"],
+            whole["result"],
+            whole["meta"]["has_result"],
+            torch.tensor([sample.meta["real"] == "target" for sample in samples]),
+            [str(sample.meta["kind"]) for sample in samples],
+            whole["__key__"],
+            _look(self._recipe, drawn),
+            place,
+        )
+
+    def _pixels(self, item: _Drawn) -> list[np.ndarray | None]:
+        try:
+            return self._decoder.pixels(item.sample)
+        except DatasetError as error:
+            raise DatasetError(f"{item.shard}: {error}; see `fstriplets audit`") from error
+
+
+def first_samples(data: str | Path, split: str, recipe: Recipe, count: int) -> Batch:
+    """The first `count` samples of a split (fewer if it holds fewer), without augmentation, mixed as trained.
+
+    Raises:
+        DatasetError: no such split, or a damaged sample.
+    """
+    still = recipe.model_copy(
+        update={"flip": 0.0, "grey": 0.0, "jitter_share": 0.0, "shuffle": 0, "batch_size": count}
+    )
+    stream = TripletStream(data, split, still, Ranks())
+    drawn: list[_Drawn] = []
+    for item in stream._order:
+        if item.epoch:
+            break
+        drawn.append(item)
+        if len(drawn) == count:
+            break
+    return stream._decoded(drawn, {})
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    sample: StoredSample
+    shard: str
+    epoch: int
+    turn: int
+
+
+class _Order:
+    """All samples of the shards, undecoded, in the order of the recipe's seed."""
+
+    def __init__(self, shards: list[ShardUrl], recipe: Recipe) -> None:
+        self._shards = {shard.name: shard for shard in shards}
+        self._seed = recipe.seed
+        self._mix = Mix(recipe.seed, recipe.shuffle, recipe.vanilla, recipe.vanilla_same, recipe.fresh_pairs)
+        self._stored = recipe.mix == "triplets"
+        self._width = recipe.open_shards
+        self._begin(0)
+
+    def _begin(self, epoch: int) -> None:
+        self._epoch, self._turn, self._opened, self._kept = epoch, 0, 0, 0
+        self._waiting = sorted(self._shards)
+        random.Random(seed_of(self._seed, "shards", str(epoch))).shuffle(self._waiting)
+        self._running: list[_Running] = []
+
+    def place(self) -> dict[str, Any]:
+        """Where the order stands: plain values."""
+        return {
+            "epoch": self._epoch,
+            "turn": self._turn,
+            "opened": self._opened,
+            "kept": self._kept,
+            "running": [[run.shard.name, run.position] for run in self._running],
+            "shards": len(self._shards),
+        }
+
+    def seek(self, place: dict[str, Any]) -> None:
+        names = [name for name, _ in place["running"]]
+        if place["shards"] != len(self._shards) or not self._shards.keys() >= set(names):
+            raise DatasetError(
+                f"the run was at {', '.join(names)} of {place['shards']} shards; this dataset has"
+                f" {len(self._shards)}: resume with the dataset it began with, or choose another --output"
+            )
+        self._begin(int(place["epoch"]))
+        self._turn, self._opened, self._kept = (int(place[key]) for key in ("turn", "opened", "kept"))
+        self._running = [self._open(name, int(position)) for name, position in place["running"]]
+
+    def __iter__(self) -> Iterator[_Drawn]:
+        return self
+
+    def __next__(self) -> _Drawn:
+        while True:
+            while self._opened < len(self._waiting) and len(self._running) < self._width:
+                self._running.append(self._open(self._waiting[self._opened], 0))
+                self._opened += 1
+            if not self._running:
+                self._next_epoch()
+                continue
+            turn, self._turn = self._turn, self._turn + 1
+            choice = seed_of(self._seed, "turn", str(self._epoch), str(turn)) % len(self._running)
+            run = self._running[choice]
+            sample = next(run.samples, None)
+            if sample is None:
+                del self._running[choice]
+                continue
+            run.position += 1
+            if isinstance(sample, DatasetError):
+                raise DatasetError(f"{sample}; check the dataset with `fstriplets audit`") from sample
+            if self._stored or sample.meta["kind"] not in KINDS:
+                self._kept += 1
+                return _Drawn(sample, run.shard.name, self._epoch, turn)
+
+    def _next_epoch(self) -> None:
+        if not self._kept:
+            raise DatasetError(
+                "the shards hold nothing to train on: mix without_triplets forms samples of two people, so a"
+                " shard needs two at least"
+                if not self._stored
+                else "the shards hold no samples"
+            )
+        self._begin(self._epoch + 1)
+
+    def _open(self, name: str, position: int) -> _Running:
+        shard = self._shards[name]
+        samples = ordered_samples(shard, self._mix, self._epoch)
+        return _Running(shard, islice(samples, position, None), position)
+
+
+@dataclass
+class _Running:
+    shard: ShardUrl
+    samples: Iterator[StoredSample | DatasetError]
+    position: int
+
+
+def _look(recipe: Recipe, drawn: Sequence[_Drawn]) -> Look:
+    """Augmentation drawn for each sample by its turn alone."""
+    rows = np.ones((len(drawn), 4), np.float32)
+    for row, item in zip(rows, drawn, strict=True):
+        rng = np.random.default_rng([recipe.seed, item.epoch, item.turn])
+        flip, grey, jitter = rng.random(3)
+        factors = rng.uniform(1 - recipe.jitter, 1 + recipe.jitter, 3)
+        row[0] = flip < recipe.flip
+        if jitter < recipe.jitter_share:
+            row[1:] = factors
+        if grey < recipe.grey:
+            row[3] = 0.0
+    columns = torch.from_numpy(rows)
+    return Look(columns[:, 0] > 0, columns[:, 1], columns[:, 2], columns[:, 3])

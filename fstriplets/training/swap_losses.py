@@ -1,0 +1,97 @@
+"""The generator's and the discriminator's losses at every scale, weighted by the recipe.
+
+FACTS of the paper: the same losses at 256, 128 and 64 with weights of their own ("multi-scale gradient");
+its ablation shows that without the small ones training fails to converge. Truth and real images of the
+small scales are the large ones averaged over areas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fstriplets.training.losses import (
+    PerceptualLoss,
+    adv_loss_discriminator,
+    adv_loss_generator,
+    id_loss,
+    pixel_loss,
+)
+from fstriplets.training.ranks import Ranks
+from fstriplets.training.swap_features import Features, Identity
+from fstriplets.training.swap_recipe import Recipe
+
+__all__ = ["SwapLosses", "at_scales"]
+
+
+def at_scales(images: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+    """Images [B, 3, S, S] averaged down to the sides of `like`."""
+    size = images.shape[-1]
+    return [
+        images if image.shape[-1] == size else F.adaptive_avg_pool2d(images, image.shape[-1])
+        for image in like
+    ]
+
+
+class SwapLosses:
+    """Sums of a recipe's losses.
+
+    Args:
+        recipe: weights and forms.
+        identity: recogniser of the id loss.
+        features: of the perceptual loss; None where no scale has one.
+        ranks: losses that count samples count those of all.
+    """
+
+    def __init__(self, recipe: Recipe, identity: Identity, features: Features | None, ranks: Ranks) -> None:
+        self._recipe, self._identity, self._ranks = recipe, identity, ranks
+        self.weights = recipe.losses()
+        #: Outputs with a discriminator, largest first.
+        self.judged = [side for side, weights in self.weights.items() if weights.adv]
+        self._perceptual = None
+        if features is not None:
+            taps = features.taps
+            self._perceptual = PerceptualLoss(
+                features, [1.0] * len(taps) if taps else recipe.perceptual_weights
+            )
+
+    def generator(
+        self,
+        images: Sequence[Tensor],  # swapped, one a scale, largest first
+        scores: Sequence[Tensor],  # of the judged ones
+        embeddings: Tensor,  # [B, D] of the sources
+        target: Tensor,
+        result: Tensor,
+        has_result: Tensor,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weighted sum, and each loss unweighted by name (`id_256`), detached."""
+        terms: dict[str, tuple[float, Tensor]] = {}
+        judged = dict(zip(self.judged, scores, strict=True))
+        targets, results = at_scales(target, images), at_scales(result, images)
+        count = self._ranks.mean_tensor if self._ranks.size > 1 else None
+        for index, (side, weights) in enumerate(self.weights.items()):
+            image = images[index]
+            if weights.adv:
+                form = self._recipe.adv_form
+                terms[f"adv_{side}"] = weights.adv, adv_loss_generator([judged[side]], form=form)
+            if weights.id:
+                loss = id_loss(self._identity(image), embeddings, form=self._recipe.id_form, mean_count=count)
+                terms[f"id_{side}"] = weights.id, loss
+            if weights.pixel:
+                loss = pixel_loss(image, results[index], has_result, mean_count=count)
+                terms[f"pixel_{side}"] = weights.pixel, loss
+            if weights.perceptual and self._perceptual is not None:
+                terms[f"perceptual_{side}"] = weights.perceptual, self._perceptual(image, targets[index])
+        total = torch.stack([weight * loss for weight, loss in terms.values()]).sum()
+        return total, {name: loss.detach() for name, (_, loss) in terms.items()}
+
+    def discriminator(self, real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
+        """Hinge of real and fake, every scale's discriminator alike: they share no weights."""
+        return adv_loss_discriminator(real, fake)
+
+    def chosen(self, images: Sequence[Tensor]) -> list[Tensor]:
+        """Of images at all scales, those a discriminator sees."""
+        return [image for side, image in zip(self.weights, images, strict=True) if side in self.judged]
