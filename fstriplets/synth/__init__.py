@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 #: Changes whenever the same seed gives other pixels.
-RENDERER = "1"
+RENDERER = "2"
 
 _HOME = {
     "LABELS": "regions",

@@ -49,13 +49,13 @@ def draw_brow_shape(seed: int) -> BrowShape:
     """The brows of an identity seed."""
     rng = np.random.default_rng([seed, 22])
     return BrowShape(
-        lift=float(rng.uniform(-0.34, 0.30)),
-        arch=float(rng.uniform(-0.14, 0.32)),
+        lift=float(rng.uniform(-0.28, 0.24)),
+        arch=float(rng.uniform(-0.12, 0.27)),
         peak=float(rng.uniform(0.45, 0.8)),
-        tilt=float(rng.uniform(-0.20, 0.34)),
+        tilt=float(rng.uniform(-0.16, 0.26)),
         inner=float(rng.uniform(-0.14, 0.14)),
         outer=float(rng.uniform(0.74, 1.08)),
-        thickness=float(np.exp(rng.uniform(-0.55, 0.45))),
+        thickness=float(np.exp(rng.uniform(-0.45, 0.42))),
         taper=float(rng.uniform(0.0, 1.0)),
         length=float(np.exp(rng.uniform(-0.35, 0.25))),
         slant=float(rng.uniform(-0.3, 0.45)),

@@ -122,7 +122,7 @@ def make_person(seed: int) -> Person:
         ),
         grey=grey,
         hair=hair,
-        brow=float(rng.uniform(0.4, 1.0) if masculine else rng.uniform(0.15, 0.85)),
+        brow=float(rng.uniform(0.4, 1.0) if masculine else rng.uniform(0.25, 0.85)),
         lash=float(rng.uniform(0.05, 0.28) if masculine else rng.uniform(0.1, 0.45) + 0.15 * made_up),
         iris=np.concatenate([iris, ring]).astype(np.float32),
         pupil=float(rng.uniform(0.30, 0.46)),

@@ -66,7 +66,7 @@ class Truth:
         labels: [H, W] uint8, values of LABELS.
         depth: [H, W] float32 distance from the camera plane, units; inf where background.
         pose: (yaw, pitch, roll) degrees.
-        expression: [53] weights; identity: [130] shape weights.
+        expression: [53] weights; identity: [151] shape weights.
         attributes: name -> number.
     """
 

@@ -31,13 +31,13 @@ _REGIONS: dict[
     "crease": (((66, 131, 32, 7),), (0.05, 0.2, 0.25, 0.55)),
     "under eye": (((68, 163, 30, 10),), (0.1, 0.5, 0.15, 0.65)),
     "inner corner": (((40, 140, 13, 18),), (0.1, 0.25, 0.1, 0.45)),
-    "cheek": (((108, 205, 42, 34),), (0.05, 0.5, 0.0, 0.2)),
-    "nose": (((0, 205, 26, 24), (28, 218, 14, 14)), (0.1, 0.5, 0.0, 0.15)),
+    "cheek": (((108, 205, 42, 34),), (0.05, 0.35, 0.0, 0.2)),
+    "nose": (((0, 205, 26, 24), (28, 218, 14, 14)), (0.1, 0.32, 0.0, 0.15)),
     "bridge": (((0, 160, 16, 32),), (0.0, 0.35, -0.1, 0.35)),
     "forehead": (((0, 62, 110, 34),), (0.0, 0.35, 0.05, 0.35)),
     "upper lip": (((0, 243, 46, 9),), (0.0, 0.3, 0.1, 0.35)),
     "mouth corner": (((62, 292, 16, 24),), (0.0, 0.3, 0.1, 0.4)),
-    "chin": (((0, 345, 40, 18),), (0.05, 0.45, 0.0, 0.3)),
+    "chin": (((0, 345, 40, 18),), (0.05, 0.3, 0.0, 0.3)),
     "jaw": (((120, 300, 34, 50),), (0.0, 0.35, 0.0, 0.25)),
     "temple": (((150, 130, 26, 40),), (0.0, 0.25, 0.05, 0.35)),
 }
@@ -76,7 +76,7 @@ def add_complexion(ratio: FloatArray, rng: np.random.Generator) -> FloatArray:
     # little blood makes skin grey, less than that green: paleness ends early, redness does not
     blood = np.where(blood < 0, 0.35 * np.tanh(blood / 0.35), 1.3 * np.tanh(blood / 1.3))
     melanin = np.where(melanin < 0, 0.6 * np.tanh(melanin / 0.6), 1.6 * np.tanh(melanin / 1.6))
-    change = 0.75 * (blood[..., None] * _BLOOD + melanin[..., None] * _MELANIN)
+    change = 0.55 * (blood[..., None] * _BLOOD + melanin[..., None] * _MELANIN)
     return np.asarray(ratio * np.exp(change), np.float32)
 
 
