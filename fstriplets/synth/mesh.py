@@ -55,7 +55,7 @@ class Mesh:
 
     Attributes:
         neutral: [V, 3] the model's vertices.
-        identity: [130, V*3] (the face model's modes, then `traits.TRAITS`) and expression: [53, V*3],
+        identity: [151, V*3] (the face model's modes, then `traits.TRAITS`) and expression: [53, V*3],
             flat for one matrix product.
         names: the expressions' names.
         faces: [F, 3] drawn triangles, material: [F] their numbers.
@@ -98,7 +98,7 @@ class Mesh:
         return self.names.index(name)
 
     def shape(self, identity: np.ndarray) -> np.ndarray:
-        """[V, 3] neutral face of a person with identity weights [130]."""
+        """[V, 3] neutral face of a person with identity weights [151]."""
         return np.asarray(self.neutral + (identity.astype(np.float32) @ self.identity).reshape(-1, 3))
 
     def pose_expression(self, expression: np.ndarray) -> np.ndarray:
