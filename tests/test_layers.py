@@ -25,6 +25,7 @@ LAYERS = [
     {"audit"},
     {"build"},
     {"synth", "training"},
+    {"evaluation"},
     {"cli"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

@@ -32,6 +32,7 @@ COMMANDS = {
         "Network weights: see what is known, fetch it, take local copies, check them.",
     ),
     "train": ("fstriplets.cli.train:train", "Train networks."),
+    "evaluate": ("fstriplets.cli.evaluate:evaluate", "Measure how good the parts are."),
     "synth": ("fstriplets.cli.synth:synth", "Render synthetic faces with ground truth."),
 }
 

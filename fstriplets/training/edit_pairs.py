@@ -14,13 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fstriplets.faces.align import similarity
+from fstriplets.edits.flow_gan import Wish
+from fstriplets.faces.align import similarity, transform_points
+from fstriplets.faces.landmarks import five_points
 from fstriplets.faces.templates import template_points
 from fstriplets.models.networks.flow_gan import EDITS, FRAME_STYLES, SIDE, edit_code
 from fstriplets.training import augment
 from fstriplets.training.pairs import PairSet
 
-__all__ = ["Batch", "EditPairs", "five_points"]
+__all__ = ["Batch", "EditPairs"]
 
 #: Change of a pixel (of 255) that counts as fully edited; width of the region's soft edge, pixels.
 _CLEAR, _EDGE = 18.0, 7
@@ -35,7 +37,7 @@ class Batch:
     Attributes:
         photo, edited: [B, 3, SIDE, SIDE] float32 in [-1, 1].
         region: [B, 1, SIDE, SIDE] 0..1, where they differ.
-        code: [B, CODE_SIZE]; strength: [B]; edit: [B] index into EDITS.
+        code: [B, CODE_SIZE]; strength: [B].
         windows: [B, 2] top and left of the window to learn from.
     """
 
@@ -44,14 +46,7 @@ class Batch:
     region: Tensor
     code: Tensor
     strength: Tensor
-    edit: Tensor
     windows: Tensor
-
-
-def five_points(landmarks: np.ndarray) -> np.ndarray:
-    """Eyes, nose tip and mouth corners [5, 2] of 68 points."""
-    eyes = [landmarks[36:42].mean(0), landmarks[42:48].mean(0)]
-    return np.stack([*eyes, landmarks[30], landmarks[48], landmarks[54]])
 
 
 class EditPairs:
@@ -81,30 +76,33 @@ class EditPairs:
         rows = [self._pair(i, rng) for i in indices]
         photo, edited, region = (np.stack([row[k] for row in rows]) for k in range(3))
         corners = [_window(row[2], self.window, rng) for row in rows]
-        edits = [str(self.pairs.edit[i]) for i in indices]
+        wishes = [self.wish(i) for i in indices]
         return Batch(
             photo=_tensor(photo),
             edited=_tensor(edited),
             region=torch.from_numpy(region)[:, None],
-            code=torch.stack([self._code(i) for i in indices]),
-            strength=torch.tensor([self._strength(i) for i in indices], dtype=torch.float32),
-            edit=torch.tensor([EDITS.index(edit) for edit in edits]),
+            code=torch.stack([edit_code(w.edit, w.strength, w.style, w.colour) for w in wishes]),
+            strength=torch.tensor([wish.strength for wish in wishes], dtype=torch.float32),
             windows=torch.tensor(corners),
         )
 
-    def _strength(self, i: int) -> float:
-        # hair colour: the colour reached is the code's, and reaching it is all that was asked for
-        return 1.0 if self.pairs.edit[i] == "hair_colour" else float(self.pairs.strength[i])
-
-    def _code(self, i: int) -> Tensor:
+    def wish(self, i: int) -> Wish:
+        """What the network is asked for, to get the i-th picture from its base."""
         known, edit = self.pairs.attributes, str(self.pairs.edit[i])
-        style, colour = None, None
+        strength = float(self.pairs.strength[i])
         if edit in ("glasses", "sunglasses"):
-            style = int(known["frame_style"][i]) % FRAME_STYLES
-            colour = tuple(float(known[f"frame_{c}"][i]) for c in "rgb")
-        elif edit == "hair_colour":
-            colour = tuple(float(known[f"hair_{c}"][i]) for c in "rgb")
-        return edit_code(edit, self._strength(i), style, colour)  # type: ignore[arg-type]
+            r, g, b = (float(known[f"frame_{c}"][i]) for c in "rgb")
+            return Wish(edit, strength, int(known["frame_style"][i]) % FRAME_STYLES, (r, g, b))
+        if edit == "hair_colour":
+            # the colour is the one that was reached, and reaching it is all that was asked for
+            r, g, b = (float(known[f"hair_{c}"][i]) for c in "rgb")
+            return Wish(edit, 1.0, None, (r, g, b))
+        return Wish(edit, strength)
+
+    def crop_landmarks(self, i: int) -> np.ndarray:
+        """[68, 2] float32 pixels of the crop that `collate` makes without `rng`."""
+        points = self.pairs.landmarks[self.pairs.base[i]]
+        return transform_points(points, _matrix(points, None)).astype(np.float32)
 
     def _pair(self, i: int, rng: np.random.Generator | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Photo and edited photo uint8 [SIDE, SIDE, 3], region float32 [SIDE, SIDE]."""

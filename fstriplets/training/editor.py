@@ -48,7 +48,7 @@ class Recipe(TrainingRecipe):
     edits: dict[str, float] = Field(
         default_factory=lambda: dict.fromkeys(EDITS, 1.0), description="how often each edit is drawn"
     )
-    window: int = Field(160, ge=32, le=256, multiple_of=8, description="side of the windows, pixels")
+    window: int = Field(128, ge=32, le=256, multiple_of=8, description="side of the windows, pixels")
     average: float = Field(0.998, ge=0, lt=1, description="decay of the averaged weights that ship")
     inside: float = Field(4.0, ge=0, description="weight of L1 in the edited region")
     outside: float = Field(4.0, ge=0, description="weight of L1 outside")
@@ -90,7 +90,7 @@ class EditorJob:
         return self._train.batch(np.random.default_rng([self.recipe.seed, step]), self.recipe.batch_size)
 
     def step(self, step: int, batch: Batch) -> dict[str, float]:
-        """One step of the generator, and of the discriminator every other step."""
+        """One step of the generator; the discriminator learns and judges in turns."""
         rate = self.recipe.learning_rate * warmup_cosine(step, self.recipe.steps)
         for group in (*self._g.param_groups, *self._d.param_groups):
             group["lr"] = rate
@@ -102,12 +102,12 @@ class EditorJob:
         )
         values = self._truth(result, edited, region) | self._thrift(maps, region)
         if step >= self.recipe.adversarial_from:
-            side = window * 4 // 5 // 8 * 8  # the middle is enough, and cheaper
+            side = window * 3 // 4 // 16 * 16  # the middle is enough, and cheaper
             middle = slice((window - side) // 2, (window + side) // 2)
             before, truth, made = (x[..., middle, middle] for x in (photo, edited, result))
-            if step % 2 == 0:
-                values |= self._judge(before, truth, made, batch.code)
-            values |= self._please(before, truth, made, batch.code)
+            # in turns, which costs half: what each says counts double in its step
+            turn = self._judge if step % 2 == 0 else self._please
+            values |= {name: 2 * value for name, value in turn(before, truth, made, batch.code).items()}
         weights = self.recipe.model_dump()
         loss = torch.stack([weights[k] * v for k, v in values.items() if k in weights]).sum()
         self._g.zero_grad(set_to_none=True)
@@ -156,7 +156,7 @@ class EditorJob:
         self._d.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         self._d.step()
-        return {"judge": 2 * loss.detach()}  # taken every other step
+        return {"judge": loss.detach()}
 
     def _please(self, photo: Tensor, edited: Tensor, result: Tensor, code: Tensor) -> dict[str, Tensor]:
         """What the discriminator says of the result, and how far its features are from the truth's."""

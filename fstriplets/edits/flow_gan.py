@@ -1,0 +1,196 @@
+"""The `flow-gan` editor: all edits by one bundled network, trained on synthetic faces with truth.
+
+The face is aligned to the network's 256 px, which predicts where pixels move, how they are relit, and
+what is painted over them (models/networks/flow_gan.py). Those maps are carried back to the crop and
+applied there, at its own resolution: what they leave alone keeps the photo's own pixels, bit for bit.
+
+Strength goes into the network and scales its maps, so that edits grow from nothing; the seed draws the
+frame of glasses and which edit of the hair it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+import torch
+
+from fstriplets.edits.base import WeightsRecord
+from fstriplets.edits.perface import PerFaceEditor
+from fstriplets.errors import PhotoRejected
+from fstriplets.faces.align import invert, similarity, warp
+from fstriplets.faces.landmarks import five_points
+from fstriplets.faces.templates import template_points
+from fstriplets.models.bundled import bundled_network, one_thread
+from fstriplets.models.networks.flow_gan import FRAME_STYLES, SIDE, FlowGanGenerator, edit_code
+from fstriplets.models.weights import entry
+
+__all__ = ["FlowGanEditor", "Wish", "apply_maps"]
+
+#: Edit of the hair -> how often it is drawn.
+HAIR = {"hair_colour": 0.5, "hair_fringe": 0.2, "hair_bald": 0.2, "hair_cut": 0.1}
+#: Black, brown, blond, red and grey hair, linear RGB.
+HAIR_COLOURS = (
+    (0.012, 0.010, 0.009),
+    (0.060, 0.033, 0.018),
+    (0.24, 0.16, 0.085),
+    (0.14, 0.045, 0.018),
+    (0.30, 0.29, 0.28),
+)
+#: Black, brown, silver, gold and blue frames, linear RGB.
+FRAME_COLOURS = (
+    (0.012, 0.012, 0.013),
+    (0.06, 0.03, 0.015),
+    (0.20, 0.19, 0.18),
+    (0.26, 0.17, 0.06),
+    (0.05, 0.06, 0.12),
+)
+#: Below these nothing happens, above the second all of it: mask, logarithm of the gain, pixels of 256 moved.
+_MASK, _GAIN, _MOVE = (0.02, 0.08), (0.015, 0.05), (0.1, 0.5)
+#: Mean change of the crop (of 255) below which an edit of the hair counts as none, and another is tried.
+_FAINT = 0.8
+
+
+class FlowGanEditor(PerFaceEditor):
+    """Edits by the bundled network `flow_gan`.
+
+    Args:
+        network: another generator to edit with; None: the bundled one.
+    """
+
+    name = "flow-gan"
+    edits = frozenset({"aging", "beard", "chubbiness", "glasses", "grin", "hair", "sunglasses"})
+
+    def __init__(self, network: FlowGanGenerator | None = None) -> None:
+        row = entry("flow_gan")
+        self.fingerprint = f"flow-gan-1/{row.sha256[:16]}"
+        self.weights: Sequence[WeightsRecord] = (WeightsRecord(row.sha256, row.licence),)
+        self._given = network
+
+    @cached_property
+    def _network(self) -> FlowGanGenerator:
+        if self._given is not None:
+            return self._given.eval().requires_grad_(False)
+        return bundled_network("flow_gan", FlowGanGenerator)
+
+    def edit_face(
+        self, photo: np.ndarray, landmarks: np.ndarray, edit: str, strength: float, seed: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Edit one face; see PerFaceEditor."""
+        aligned = _Aligned(photo, landmarks)
+        for wish in _wishes(edit, strength, np.random.default_rng(seed)):
+            picture, mask = self._carry_out(aligned, wish)
+            if edit != "hair" or 127.5 * float(np.abs(picture - photo).mean()) > _FAINT * strength:
+                return picture, mask
+        raise PhotoRejected("no_hair", "no edit of the hair shows on this face", "rejected")
+
+    def edit_as(self, photo: np.ndarray, landmarks: np.ndarray, wish: Wish) -> tuple[np.ndarray, np.ndarray]:
+        """Like `edit_face`, with the style and colour told instead of drawn."""
+        return self._carry_out(_Aligned(photo, landmarks), wish)
+
+    def _carry_out(self, aligned: _Aligned, wish: Wish) -> tuple[np.ndarray, np.ndarray]:
+        told = wish.strength
+        if wish.edit == "hair_colour":
+            told = 1.0  # trained with the colour that is reached; on the way there the maps are scaled
+        code = edit_code(wish.edit, told, wish.style, wish.colour)
+        with one_thread():
+            maps = self._network(aligned.tensor, code[None], torch.tensor([wish.strength]))
+            stack = torch.cat(maps, 1)[0].permute(1, 2, 0).contiguous().numpy()
+        return apply_maps(aligned.photo, stack, aligned.matrix)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the network is asked for.
+
+    Attributes:
+        edit: one of networks.flow_gan.EDITS; strength: 0..1.
+        style: of the frame; colour: linear RGB of frame or hair.
+    """
+
+    edit: str
+    strength: float
+    style: int | None = None
+    colour: tuple[float, float, float] | None = None
+
+
+class _Aligned:
+    """A photo and its face as the network sees it."""
+
+    def __init__(self, photo: np.ndarray, landmarks: np.ndarray) -> None:
+        self.photo = photo
+        self.matrix = np.asarray(similarity(five_points(landmarks), template_points("ffhq", SIDE)))
+        pixels = np.clip(np.round(photo * 127.5 + 127.5), 0, 255).astype(np.uint8)
+        self.tensor = torch.from_numpy(warp(pixels, self.matrix, SIDE)).permute(2, 0, 1)[None] / 127.5 - 1
+
+
+def _wishes(edit: str, strength: float, rng: np.random.Generator) -> Iterator[Wish]:
+    """What to try in turn."""
+    if edit in ("glasses", "sunglasses"):
+        style = int(rng.integers(1 if edit == "sunglasses" else 0, FRAME_STYLES))
+        yield Wish(edit, strength, style, FRAME_COLOURS[rng.integers(len(FRAME_COLOURS))])
+    elif edit != "hair":
+        yield Wish(edit, strength)
+    else:
+        odds = np.array(list(HAIR.values()))
+        first = str(rng.choice(list(HAIR), p=odds / odds.sum()))
+        if first != "hair_colour":
+            yield Wish(first, strength)
+        for i in rng.permutation(len(HAIR_COLOURS)):
+            yield Wish("hair_colour", strength, colour=HAIR_COLOURS[i])
+
+
+def apply_maps(photo: np.ndarray, maps: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Apply a generator's maps to a photo of any size.
+
+    Args:
+        photo: float32 [H, W, 3] in [-1, 1].
+        maps: [S, S, 9] flow, gain, mask and colour of the aligned face, see networks.flow_gan.Maps.
+        matrix: [2, 3] photo pixels to the aligned face's.
+
+    Returns:
+        The picture, and how much was done to each pixel [H, W] 0..1; where it is 0, nothing.
+    """
+    height, width = photo.shape[:2]
+    back = invert(matrix)
+    flow = maps[..., :2] * np.float32(maps.shape[0] / 2)  # pixels of the aligned face
+    amount = np.sqrt((flow * flow).sum(-1))
+    flow = flow * _ramp(amount, *_MOVE)[..., None]
+    gain = maps[..., 2:5]
+    gain = gain * _ramp(np.abs(gain).max(-1), *_GAIN)[..., None]
+    mask = maps[..., 5] * _ramp(maps[..., 5], *_MASK)
+    layers = np.dstack([flow @ back[:, :2].T.astype(np.float32), gain, mask, maps[..., 6:9]])
+    parts = [
+        cv2.warpAffine(
+            np.ascontiguousarray(layers[..., k : k + 3], np.float32),
+            back,
+            (width, height),
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        for k in (0, 3, 6)
+    ]
+    layers = np.dstack(parts)
+    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    moved = cv2.remap(
+        np.ascontiguousarray(photo),
+        x + layers[..., 0],
+        y + layers[..., 1],
+        cv2.INTER_CUBIC,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    toned = np.minimum((np.clip(moved, -1, 1) + 1) * (0.5 * np.exp(layers[..., 2:5])), 1)
+    opaque = layers[..., 5:6]
+    picture = (opaque * layers[..., 6:9] + (1 - opaque) * toned) * 2 - 1
+    moves = np.sqrt(layers[..., 0] ** 2 + layers[..., 1] ** 2)
+    done = np.maximum.reduce([layers[..., 5], moves, 4 * np.abs(layers[..., 2:5]).max(-1)])
+    done[done < 1 / 255] = 0
+    return picture.astype(np.float32), np.minimum(done, 1).astype(np.float32)
+
+
+def _ramp(x: np.ndarray, low: float, high: float) -> np.ndarray:
+    """0 below `low`, 1 above `high`."""
+    return np.asarray(np.clip((x - low) * np.float32(1 / (high - low)), 0, 1), np.float32)
