@@ -30,6 +30,7 @@ from fstriplets.models.weights import entry
 
 __all__ = ["FlowGanEditor", "Wish", "apply_maps"]
 
+_VERSION = "flow-gan-1"
 #: Edit of the hair -> how often it is drawn.
 HAIR = {"hair_colour": 0.5, "hair_fringe": 0.2, "hair_bald": 0.2, "hair_cut": 0.1}
 #: Black, brown, blond, red and grey hair, linear RGB.
@@ -65,10 +66,13 @@ class FlowGanEditor(PerFaceEditor):
     edits = frozenset({"aging", "beard", "chubbiness", "glasses", "grin", "hair", "sunglasses"})
 
     def __init__(self, network: FlowGanGenerator | None = None) -> None:
-        row = entry("flow_gan")
-        self.fingerprint = f"flow-gan-1/{row.sha256[:16]}"
-        self.weights: Sequence[WeightsRecord] = (WeightsRecord(row.sha256, row.licence),)
         self._given = network
+        self.fingerprint = f"{_VERSION}/given"
+        self.weights: Sequence[WeightsRecord] = ()
+        if network is None:
+            row = entry("flow_gan")
+            self.fingerprint = f"{_VERSION}/{row.sha256[:16]}"
+            self.weights = (WeightsRecord(row.sha256, row.licence),)
 
     @cached_property
     def _network(self) -> FlowGanGenerator:
