@@ -1,4 +1,4 @@
-"""What the face analyser is worth: `python -m fstriplets.training.measure_analyser --data DIR --real DIR`.
+"""What the face analyser is worth: `python -m fstriplets.evaluation.analyser --data DIR --real DIR`.
 
 Used as the build uses it: five points with a detector's error, two looks, a third one for parts, attributes
 and pose. On held-out synthetic people against the truth; on photos of real people, one folder each, against
