@@ -67,13 +67,13 @@ def pull(names: tuple[str, ...], everything: bool) -> None:
 
 @weights.command("import")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--as", "name", metavar="NAME", help="Take one FILE of your own as: stargan, spade.")
+@click.option("--as", "name", metavar="NAME", help="Take FILE as: stargan, spade, mobilefacenet, vgg19.")
 @click.option("--licence", default="", help="With --as: its licence, written on every row it touches.")
 @click.option("--set", "options", multiple=True, metavar="KEY=VALUE", help="With --as: labels, size.")
 def import_(paths: tuple[Path, ...], name: str | None, licence: str, options: tuple[str, ...]) -> None:
     """Install local copies: FILES, or every registered file below FOLDERS. Recognised by hash.
 
-    With --as NAME, a checkpoint of your own that no table knows: docs/editors.md.
+    With --as NAME, a checkpoint of your own that no table knows: docs/editors.md, docs/training.md.
     """
     from fstriplets.models.weights import import_as, import_file, import_folder, weights_folder
 

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from fstriplets.errors import DatasetError
-from fstriplets.records import seed_of
+from fstriplets.records import content_id, seed_of
 from fstriplets.shards.mixing import Mix, ordered_samples
 from fstriplets.shards.stream import StoredSample
 from fstriplets.shards.tensors import Decoder
@@ -131,9 +131,13 @@ class TripletStream:
         self._order.seek(place)
 
     def batch(self) -> Batch:
-        """The next batch."""
+        """The next batch; in pinned memory where there is a GPU."""
         drawn = list(islice(self._order, self._size))
-        return self._decoded(drawn[self._mine], self._order.place())
+        batch = self._decoded(drawn[self._mine], self._order.place())
+        if torch.cuda.is_available():
+            for name in ("source", "target", "result"):
+                setattr(batch, name, getattr(batch, name).pin_memory())
+        return batch
 
     def _decoded(self, drawn: list[_Drawn], place: dict[str, Any]) -> Batch:
         images = list(self._pool.map(self._pixels, drawn))
@@ -195,6 +199,7 @@ class _Order:
 
     def __init__(self, shards: list[ShardUrl], recipe: Recipe) -> None:
         self._shards = {shard.name: shard for shard in shards}
+        self._digest = content_id(*(f"{shard.name}:{shard.samples}" for shard in shards))
         self._seed = recipe.seed
         self._mix = Mix(recipe.seed, recipe.shuffle, recipe.vanilla, recipe.vanilla_same, recipe.fresh_pairs)
         self._stored = recipe.mix == "triplets"
@@ -215,15 +220,14 @@ class _Order:
             "opened": self._opened,
             "kept": self._kept,
             "running": [[run.shard.name, run.position] for run in self._running],
-            "shards": len(self._shards),
+            "shards": self._digest,
         }
 
     def seek(self, place: dict[str, Any]) -> None:
-        names = [name for name, _ in place["running"]]
-        if place["shards"] != len(self._shards) or not self._shards.keys() >= set(names):
+        if place["shards"] != self._digest:
             raise DatasetError(
-                f"the run was at {', '.join(names)} of {place['shards']} shards; this dataset has"
-                f" {len(self._shards)}: resume with the dataset it began with, or choose another --output"
+                f"the run was reading other shards than these {len(self._shards)}: resume with the dataset it"
+                " began with, or choose another --output"
             )
         self._begin(int(place["epoch"]))
         self._turn, self._opened, self._kept = (int(place[key]) for key in ("turn", "opened", "kept"))

@@ -84,7 +84,7 @@ class Recipe(TrainingRecipe):
 
     precision: Literal["fp32", "bf16"] = Field("fp32", description="of the networks' arithmetic")
     channels_last: bool = Field(False, description="memory order NHWC; pays on GPUs")
-    compile: bool = Field(False, description="torch.compile of the three networks; pays in long GPU runs")
+    compile: bool = Field(False, description="torch.compile of both networks; pays in long runs on GPUs")
     sync_batch_norm: bool = Field(True, description="statistics over all ranks' samples")
     validation_samples: int = Field(64, ge=1, description="of the val split, always the same")
 
