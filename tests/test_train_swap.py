@@ -454,7 +454,9 @@ def alone(recipe: Path, data: Path, output: Path) -> None:
 def test_two_ranks_go_on_as_one_process_with_the_whole_batch(dataset: Path, tmp_path: Path) -> None:
     recipe = recipe_file(tmp_path / "r.yaml", learning_rate=1e-5)
     alone(recipe, dataset, tmp_path / "alone")
-    begun = Session(read_recipe(recipe, []), str(recipe), "swap", str(dataset), str(tmp_path / "two"), 1, 1e-9)
+    begun = Session(
+        read_recipe(recipe, []), str(recipe), "swap", str(dataset), str(tmp_path / "two"), 1, 1e-9
+    )
     assert not run_here(begun)  # one step of the four by a single process
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
