@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy as np
 
     from fstriplets.evaluation.edit_truth import TruthRow
@@ -114,25 +112,6 @@ def _one_thread() -> None:
     cv2.setNumThreads(1)
 
 
-def _scorer() -> Callable[[np.ndarray, np.ndarray], Any] | None:
-    """Attribute scores of the bundled analyser; None where its weights are not there."""
-    from fstriplets.errors import WeightsError
-
-    try:
-        from fstriplets.faces.analyser import shared_analyser
-
-        analyser = shared_analyser()
-    except WeightsError:
-        return None
-    import numpy as np
-
-    def score(crops: np.ndarray, landmarks: np.ndarray) -> dict[str, np.ndarray]:
-        readings = [analyser.read(c, p).attributes for c, p in zip(crops, landmarks, strict=True)]
-        return {name: np.array([reading[name] for reading in readings]) for name in readings[0]}
-
-    return score
-
-
 def _stage(name: str, edits: str, overrides: Sequence[str]) -> tuple[Any, FaceStage]:
     """The config for an editor, and its face stage."""
     from fstriplets.config import load_config
@@ -150,9 +129,11 @@ def _truth(
 ) -> list[dict[str, Any]]:
     from fstriplets.edits.registry import load_editor
     from fstriplets.evaluation.edit_truth import evaluate_truth
+    from fstriplets.faces.attributes import load_scorer
 
-    _, stage = _stage(names[0], "", overrides)
-    rows, pictures = evaluate_truth(pairs, [load_editor(n) for n in names], count, stage.embed, _scorer())
+    config, stage = _stage(names[0], "", overrides)
+    able = [load_editor(name) for name in names]
+    rows, pictures = evaluate_truth(pairs, able, count, stage.embed, load_scorer(config))
     click.echo(f"Against the truth: held-out people of {pairs}\n\n{_truth_table(rows)}\n")
     if sheet is not None:
         import numpy as np
@@ -175,6 +156,7 @@ def _photos(
     from fstriplets.evaluation.edits import evaluate_photos
     from fstriplets.evaluation.edits import sheet as draw
     from fstriplets.evaluation.smiles import evaluate_smiles
+    from fstriplets.faces.attributes import load_scorer
 
     config, stage = _stage(name, edits, overrides)
     rows, faces, made = evaluate_photos(folder, name, config, stage, levels, count)
@@ -183,7 +165,7 @@ def _photos(
         _write(sheet.with_name(f"{sheet.stem}-{name}-{folder.name}{sheet.suffix}"), draw(faces, made))
     smile = None
     if "grin" in config.edits:
-        smile = evaluate_smiles(folder, config, stage, 1.0, _SMILING, _scorer())
+        smile = evaluate_smiles(folder, config, stage, 1.0, _SMILING, load_scorer(config))
         if smile is not None:
             click.echo(_smile_line(smile) + "\n")
     return [asdict(row) for row in rows], None if smile is None else asdict(smile)
@@ -223,13 +205,13 @@ def _truth_table(rows: Sequence[TruthRow]) -> str:
 
 
 def _photo_table(rows: Sequence[PhotoRow]) -> str:
-    head = "edit|strength|cosine|accepted|changed|grows with strength|core ms|reasons"
+    head = "edit|strength|cosine|own score|accepted|changed|grows with strength|core ms|reasons"
     return _table(
         head,
         (
             (
-                row.edit, f"{row.strength:g}", _figure(row.cosine), f"{row.accepted:.0%}",
-                f"{row.changed_area:.0%}", f"{row.growing:.0%}", f"{row.milliseconds:.0f}",
+                row.edit, f"{row.strength:g}", _figure(row.cosine), _figure(row.gained, "{:+.2f}"),
+                f"{row.accepted:.0%}", f"{row.changed_area:.0%}", f"{row.growing:.0%}", f"{row.milliseconds:.0f}",
                 ", ".join(f"{name} {n}" for name, n in row.reasons.items()),
             )
             for row in rows

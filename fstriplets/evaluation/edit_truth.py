@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import torch
 
+from fstriplets.edits.accept import AttributeScorer
 from fstriplets.edits.base import Editor
 from fstriplets.edits.stage import from_tensor, to_tensor
 from fstriplets.models.networks.flow_gan import EDITS, SIDE
@@ -31,7 +32,6 @@ _OUTSIDE, _INSIDE = 0.01, 0.3
 _LEAST_AREA = 0.004
 
 Embed = Callable[[np.ndarray, np.ndarray], "np.ndarray | None"]
-Scorer = Callable[[np.ndarray, np.ndarray], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +60,8 @@ class TruthRow:
     true_rise: float | None
 
 
-#: Edit -> the analyser's attribute that tells of it, and the sign of its change.
-SCORES: dict[str, tuple[str, int]] = {
-    "aging": ("age", 1), "beard": ("beard", 1), "chubbiness": ("chubbiness", 1), "glasses": ("glasses", 1),
-    "sunglasses": ("sunglasses", 1), "grin": ("smile", 1), "hair_fringe": ("fringe", 1),
-    "hair_bald": ("bald", 1), "hair_cut": ("hair_cut", 1),
-}  # fmt: skip
-
-
 def evaluate_truth(
-    folder: Path, editors: Sequence[Editor], each: int, embed: Embed | None, scorer: Scorer | None
+    folder: Path, editors: Sequence[Editor], each: int, embed: Embed | None, scorer: AttributeScorer | None
 ) -> tuple[list[TruthRow], dict[tuple[str, str], list[np.ndarray]]]:
     """Editors on the held-out people of a folder of `synth pairs`.
 
@@ -165,7 +157,7 @@ class _Judged:
     regions: list[np.ndarray]
     points: list[np.ndarray]
 
-    def row(self, editor: str, edit: str, embed: Embed | None, scorer: Scorer | None) -> TruthRow:
+    def row(self, editor: str, edit: str, embed: Embed | None, scorer: AttributeScorer | None) -> TruthRow:
         cosine = true_cosine = rise = true_rise = None
         points = np.stack(self.points).astype(np.float32)
         stacks = [np.stack(pictures) for pictures in (self.photos, self.truths, self.made)]
@@ -173,10 +165,10 @@ class _Judged:
         if vectors is not None and all(v is not None for v in vectors):
             before, truth, after = (np.asarray(v) for v in vectors)
             cosine, true_cosine = float((before * after).sum(1).mean()), float((before * truth).sum(1).mean())
-        if scorer is not None and edit in SCORES:
-            name, sign = SCORES[edit]
-            start, goal, end = (np.asarray(scorer(stack, points)[name]) for stack in stacks)
-            rise, true_rise = sign * float((end - start).mean()), sign * float((goal - start).mean())
+        scores = [] if scorer is None else [scorer(stack, points) for stack in stacks]
+        if scores and edit in scores[0]:
+            start, goal, end = (np.asarray(score[edit]) for score in scores)
+            rise, true_rise = float((end - start).mean()), float((goal - start).mean())
         errors = [_error(m, t, r) for m, t, r in zip(self.made, self.truths, self.regions, strict=True)]
         copies = [_error(p, t, r) for p, t, r in zip(self.photos, self.truths, self.regions, strict=True)]
         leaks = [_leak(m, p, r) for m, p, r in zip(self.made, self.photos, self.regions, strict=True)]

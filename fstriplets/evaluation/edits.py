@@ -27,6 +27,7 @@ class PhotoRow:
 
     Attributes:
         cosine: mean to the unedited face; None without an embedder.
+        gained: mean rise of the edit's own score; None without a scorer.
         accepted: share that passes the gates; reasons: why the others do not.
         changed_area: mean share of the crop; milliseconds: of a core, a face.
         growing: share of faces that change more at each higher strength; the same on all rows of an edit.
@@ -38,6 +39,7 @@ class PhotoRow:
     strength: float
     faces: int
     cosine: float | None
+    gained: float | None
     accepted: float
     reasons: dict[str, int]
     changed_area: float
@@ -73,6 +75,7 @@ def _row(row: Row, editor: str, folder: str, growing: float) -> PhotoRow:
     return PhotoRow(
         editor, folder, row.edit, row.strength, row.faces,
         None if row.similarity is None else row.similarity[0],
+        None if row.gained is None else row.gained[0],
         row.accepted, row.reasons, row.changed_area, row.milliseconds, growing,
     )  # fmt: skip
 

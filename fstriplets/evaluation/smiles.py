@@ -6,16 +6,15 @@ Mouths are compared with the eyes laid over each other, in distances between the
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
 from fstriplets.config import PipelineConfig
 from fstriplets.corpus.base import DecodedPhoto
+from fstriplets.edits.accept import AttributeScorer
 from fstriplets.edits.stage import EditStage
 from fstriplets.errors import PhotoRejected
 from fstriplets.faces import FaceStage
@@ -23,8 +22,6 @@ from fstriplets.faces.align import similarity, transform_points
 from fstriplets.records import AlignedFace, Photo, PlannedEdit, seed_of
 
 __all__ = ["SmileRow", "evaluate_smiles"]
-
-Scorer = Callable[[np.ndarray, np.ndarray], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +32,7 @@ class SmileRow:
         before, after: distance of the mouth to the person's own smiling photo, in distances between the
             eyes, of the unedited and of the edited photo.
         nearer: share of people whose mouth came nearer.
-        score_neutral, score_edited, score_smiling: of `smile`; None without a scorer.
+        score_neutral, score_edited, score_smiling: of the grin; None without a scorer.
     """
 
     editor: str
@@ -55,7 +52,7 @@ def evaluate_smiles(
     stage: FaceStage,
     strength: float,
     people: int,
-    scorer: Scorer | None,
+    scorer: AttributeScorer | None,
 ) -> SmileRow | None:
     """The grin of `config.editor` on the people of a folder; None where nobody has both photos.
 
@@ -82,7 +79,7 @@ def evaluate_smiles(
         if scorer is not None:
             faces = (neutral, edited, smiling)
             points = np.array([f.face.landmarks for f in faces], np.float32)
-            scores.append(np.asarray(scorer(np.stack([f.pixels for f in faces]), points)["smile"]))
+            scores.append(np.asarray(scorer(np.stack([f.pixels for f in faces]), points)["grin"]))
         if len(before) == people:
             break
     if not before:
