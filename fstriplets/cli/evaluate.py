@@ -211,7 +211,8 @@ def _photo_table(rows: Sequence[PhotoRow]) -> str:
         (
             (
                 row.edit, f"{row.strength:g}", _figure(row.cosine), _figure(row.gained, "{:+.2f}"),
-                f"{row.accepted:.0%}", f"{row.changed_area:.0%}", f"{row.growing:.0%}", f"{row.milliseconds:.0f}",
+                f"{row.accepted:.0%}", f"{row.changed_area:.0%}", f"{row.growing:.0%}",
+                f"{row.milliseconds:.0f}",
                 ", ".join(f"{name} {n}" for name, n in row.reasons.items()),
             )
             for row in rows

@@ -111,9 +111,9 @@ class EditPairs:
         two = [_crop(self.pairs.pixels(k), matrix) for k in (base, i)]
         if rng is None:
             return two[0], two[1], _region(*two)
-        if rng.random() < 0.5:
+        if rng.random() < 0.4:
             labels = [_crop(self.pairs.labels(k), matrix, cv2.INTER_NEAREST) for k in (base, i)]
-            two = _alike(two, rng, _Behind((labels[0] == 0) & (labels[1] == 0)))
+            two = _alike(two, rng, _Behind((labels[0] == 0) & (labels[1] == 0), rng))
         points = self.pairs.landmarks[base] @ matrix[:, :2].T + matrix[:, 2]
         if rng.random() < 0.12:
             two = _alike(two, rng, lambda p, r: augment.occlude(p, r)[0])
@@ -125,13 +125,14 @@ class EditPairs:
 
 
 class _Behind:
-    """Replaces the background."""
+    """Replaces the background, by the same picture each time."""
 
-    def __init__(self, background: np.ndarray) -> None:
+    def __init__(self, background: np.ndarray, rng: np.random.Generator) -> None:
         self._background = background
+        self._other = augment.texture(*background.shape, rng)
 
     def __call__(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return augment.replace_background(picture, self._background, rng)
+        return augment.replace_background(picture, self._background, rng, self._other)
 
 
 def _alike(
@@ -161,7 +162,7 @@ def _matrix(landmarks: np.ndarray, rng: np.random.Generator | None) -> np.ndarra
     return matrix
 
 
-def _crop(picture: np.ndarray, matrix: np.ndarray, filter: int = cv2.INTER_CUBIC) -> np.ndarray:
+def _crop(picture: np.ndarray, matrix: np.ndarray, filter: int = cv2.INTER_LINEAR) -> np.ndarray:
     crop = cv2.warpAffine(picture, matrix, (SIDE, SIDE), flags=filter, borderMode=cv2.BORDER_REFLECT_101)
     return np.asarray(crop)
 
