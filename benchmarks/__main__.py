@@ -1,6 +1,6 @@
 """`python -m benchmarks [NAME...]`: measure this machine and print one table.
 
-NAME is any of help, planning, build, core, editors, loader; all without one.
+NAME is any of help, planning, build, core, editors, loader, train; all without one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import fstriplets
-from benchmarks import build, cold, loader
+from benchmarks import build, cold, loader, train
 from benchmarks.corpus import write_crops
 from benchmarks.measure import Figure
 
@@ -30,6 +30,10 @@ def _loader(work: Path) -> list[Figure]:
     return loader.loader(build.free_dataset(_crops(work)))
 
 
+def _train(work: Path) -> list[Figure]:
+    return train.train_swap(build.free_dataset(_crops(work)))
+
+
 def _crops(work: Path) -> Path:
     """The corpus of aligned crops, made once a run."""
     if not (work / "crops").exists():
@@ -44,6 +48,7 @@ MEASURES: dict[str, Callable[[Path], list[Figure]]] = {
     "core": _core,
     "editors": build.editor_share,
     "loader": _loader,
+    "train": _train,
 }
 
 

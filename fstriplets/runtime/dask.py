@@ -419,15 +419,20 @@ def run_seats(
 
 
 def _gathered(client: Client, run: str, futures: list[Future]) -> list[Any]:
+    """All answers, or the first error; seats that still run are told to stop."""
+    stop = distributed.Event(run, client=client)
     try:
-        for future in distributed.as_completed(futures):
+        for future in distributed.as_completed(futures, loop=client.loop):
             error = future.exception()
             if isinstance(error, KilledWorker):
-                raise ClusterError(f"a worker died: {error}; the same command goes on from the checkpoint")
+                raise ClusterError(f"a worker died ({error}); the same command goes on from the checkpoint")
             if error is not None:
                 raise error
     except KeyboardInterrupt:
-        distributed.Event(run, client=client).set()
+        stop.set()
+    except BaseException:
+        stop.set()
+        raise
     return list(client.gather(futures))
 
 

@@ -89,7 +89,13 @@ class Identity(nn.Module):
         return super().train(False)
 
     def forward(self, images: Tensor) -> Tensor:
-        return F.normalize(self.network(self.crop(images)).float())
+        return self.at_scales([images])[0]
+
+    def at_scales(self, images: Sequence[Tensor]) -> list[Tensor]:
+        """Embeddings of batches of several sizes, in one pass: all crops have the recogniser's size."""
+        crops = [self.crop(batch) for batch in images]
+        embeddings = F.normalize(self.network(torch.cat(crops)).float())
+        return list(torch.split(embeddings, [len(crop) for crop in crops]))
 
 
 class Features(nn.Module):

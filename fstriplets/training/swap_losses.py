@@ -72,13 +72,15 @@ class SwapLosses:
         judged = dict(zip(self.judged, scores, strict=True))
         targets, results = at_scales(target, images), at_scales(result, images)
         count = self._ranks.mean_tensor if self._ranks.size > 1 else None
+        found = self._embeddings(images)
         for index, (side, weights) in enumerate(self.weights.items()):
             image = images[index]
             if weights.adv:
-                form = self._recipe.adv_form
-                terms[f"adv_{side}"] = weights.adv, adv_loss_generator([judged[side]], form=form)
+                loss = adv_loss_generator([judged[side]], form=self._recipe.adv_form)
+                terms[f"adv_{side}"] = weights.adv, loss
             if weights.id:
-                loss = id_loss(self._identity(image), embeddings, form=self._recipe.id_form, mean_count=count)
+                form = self._recipe.id_form
+                loss = id_loss(found[side], embeddings, form=form, mean_count=count)
                 terms[f"id_{side}"] = weights.id, loss
             if weights.pixel:
                 loss = pixel_loss(image, results[index], has_result, mean_count=count)
@@ -87,6 +89,13 @@ class SwapLosses:
                 terms[f"perceptual_{side}"] = weights.perceptual, self._perceptual(image, targets[index])
         total = torch.stack([weight * loss for weight, loss in terms.values()]).sum()
         return total, {name: loss.detach() for name, (_, loss) in terms.items()}
+
+    def _embeddings(self, images: Sequence[Tensor]) -> dict[int, Tensor]:
+        """Output -> embeddings of its swapped faces, where it has an id loss."""
+        wanted = {side: image for (side, w), image in zip(self.weights.items(), images, strict=True) if w.id}
+        if not wanted:
+            return {}
+        return dict(zip(wanted, self._identity.at_scales(list(wanted.values())), strict=True))
 
     def discriminator(self, real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
         """Hinge of real and fake, every scale's discriminator alike: they share no weights."""
