@@ -17,6 +17,7 @@ _PUBLIC = {
     "load_config": "fstriplets.config",
     "open_triplets": "fstriplets.shards",
     "read_manifest": "fstriplets.shards",
+    "swap": "fstriplets.swapping",
 }
 
 __all__ = sorted([*_PUBLIC, "__version__"])

@@ -33,6 +33,7 @@ COMMANDS = {
     ),
     "train": ("fstriplets.cli.train:train", "Train networks."),
     "evaluate": ("fstriplets.cli.evaluate:evaluate", "Measure how good the parts are."),
+    "swap": ("fstriplets.cli.swap:swap", "Swap faces in photos and videos."),
     "synth": ("fstriplets.cli.synth:synth", "Render synthetic faces with ground truth."),
 }
 

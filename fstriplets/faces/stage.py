@@ -78,8 +78,8 @@ class FaceStage:
 
     # one photo
 
-    def candidates(self, photo: Photo, decoded: DecodedPhoto) -> list[AlignedFace]:
-        """Every face of a photo, the largest first.
+    def candidates(self, photo: Photo, decoded: DecodedPhoto, most: int = MAX_FACES) -> list[AlignedFace]:
+        """Every face of a photo, the largest first; of more than `most` the largest only.
 
         Faces that a gate of `quality` turns down are among them, with status and reason.
 
@@ -92,7 +92,7 @@ class FaceStage:
         found = [detection for detection in found if _sane(detection)]
         if not found:
             raise PhotoRejected("no_face", f"detector {self._detector.name} finds no face")
-        return [self._align(photo, decoded.pixels, detection) for detection in found[:MAX_FACES]]
+        return [self._align(photo, decoded.pixels, detection) for detection in found[:most]]
 
     def _take(self, photo: Photo, pixels: Pixels) -> AlignedFace:
         """A photo that is a crop already."""

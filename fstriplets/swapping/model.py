@@ -1,0 +1,286 @@
+"""The swapper: a MobileFSGAN generator and the recogniser whose embeddings it was trained on.
+
+Weights come from `fstriplets train swap` (safetensors whose head says what they are), or from the
+MobileFSGAN release: that generator reads and writes BGR, is turned here, and needs the release's
+MobileFaceNet, because an embedding of another recogniser means nothing to it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from fstriplets.errors import ConfigError, WeightsError
+from fstriplets.models.networks.mobilefsgan import OUTPUTS, VARIANTS, MobileFSGANGenerator
+from fstriplets.models.weights import installed, load_state_dict, registry, require
+from fstriplets.models.weights.adapters import load_into, mobilefsgan_rgb, strip_module
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["MobileFSGAN", "Model", "Settings", "load_model", "load_swapper"]
+
+Pixels = npt.NDArray[np.uint8]
+Embeddings = npt.NDArray[np.float32]
+
+_RELEASE_SIDE = 256
+_NO_WEIGHTS = """there are no swapper's weights: fstriplets ships none yet
+train one:     fstriplets train swap train-swap --data DATASET --output RUN
+               then --weights RUN/export/swapper.safetensors
+or take the MobileFSGAN release's: --weights GENERATOR.pth --embedder MOBILEFACENET.pth"""
+
+
+class Model(Protocol):
+    """What swaps faces in aligned crops.
+
+    Attributes:
+        size: side of its crops, pixels. crop: their template. name: what summaries call it.
+    """
+
+    size: int
+    crop: str
+    name: str
+
+    def embed(self, crops: Pixels) -> Embeddings:
+        """Aligned crops uint8 [B, S, S, 3] -> id_embeddings [B, D], L2-normalised."""
+        ...
+
+    def swap(self, crops: Pixels, embeddings: Embeddings) -> Pixels:
+        """Targets uint8 [B, S, S, 3] and the sources' id_embeddings [B, D] -> uint8 [B, S, S, 3]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a generator's file says about itself."""
+
+    variant: str = "baseline"
+    outputs: tuple[int, ...] = (256, 128, 64)
+    channels: int = 64
+    embedding_size: int = 512
+    size: int = _RELEASE_SIDE  #: side of the crops it was trained on
+    crop: str = "ffhq"  #: their template
+    embedder: str = ""  #: name of the recogniser; empty: the file does not say
+    release: bool = False  #: of the MobileFSGAN release
+
+
+class MobileFSGAN:
+    """A generator and its recogniser on a device.
+
+    Args:
+        generator, settings: of `load_swapper`.
+        embedder: `training.swap_features.load_identity`'s.
+        device: where they run.
+
+    Raises:
+        WeightsError: the recogniser's embeddings are not as long as the generator's.
+    """
+
+    def __init__(
+        self, generator: MobileFSGANGenerator, settings: Settings, embedder: Any, device: str, name: str
+    ) -> None:
+        if embedder.embedding_size != settings.embedding_size:
+            raise WeightsError(
+                f"the swapper {name} wants embeddings of {settings.embedding_size} numbers, the embedder"
+                f" {embedder.origin.name} gives {embedder.embedding_size}: --embedder must be the one it was"
+                " trained with"
+            )
+        self.size, self.crop, self.name = settings.size, settings.crop, name
+        self._device = device
+        self._generator = generator.to(device).eval().requires_grad_(False)
+        self._embedder = embedder.to(device).eval()
+
+    def embed(self, crops: Pixels) -> Embeddings:
+        """As Model.embed."""
+        import torch
+
+        with torch.inference_mode():
+            vectors = self._embedder(self._tensor(crops)).float().cpu().numpy()
+        return np.asarray(vectors, np.float32)
+
+    def swap(self, crops: Pixels, embeddings: Embeddings) -> Pixels:
+        """As Model.swap."""
+        import torch
+
+        with torch.inference_mode():
+            vectors = torch.from_numpy(np.ascontiguousarray(embeddings)).to(self._device)
+            images = self._generator(self._tensor(crops), vectors).full
+            images = ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        swapped: Pixels = np.ascontiguousarray(images.permute(0, 2, 3, 1).cpu().numpy())
+        return swapped
+
+    def _tensor(self, crops: Pixels) -> torch.Tensor:
+        import torch
+
+        batch = torch.from_numpy(np.ascontiguousarray(crops)).to(self._device)
+        return batch.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def load_model(
+    weights: str | Path | None = None, embedder: str | Path | None = None, device: str = "auto"
+) -> MobileFSGAN:
+    """The swapper of some weights.
+
+    Args:
+        weights: a file, or a name of the table of weights; None: the first swapper installed.
+        embedder: checkpoint or name of its recogniser; None: the one the weights name, or the
+            MobileFaceNet that was imported.
+        device: `cpu`, `cuda`, `mps`, or `auto`: cuda where there is one.
+
+    Raises:
+        WeightsError: none installed, or not such a network; says what to do.
+        ConfigError: unknown device.
+    """
+    from fstriplets.training.swap_features import load_identity
+
+    path, name = _found(weights)
+    generator, settings = load_swapper(path)
+    identity = load_identity(_embedder_of(settings, embedder, name), settings.crop)
+    return MobileFSGAN(generator, settings, identity, _device(device), name)
+
+
+def _found(weights: str | Path | None) -> tuple[Path, str]:
+    known = registry()
+    if weights is None:
+        names = [row.name for row in known.values() if row.role == "swapper" and installed(row.name)]
+        if not names:
+            raise WeightsError(_NO_WEIGHTS)
+        return require(names[0]), names[0]
+    if str(weights) in known:
+        if known[str(weights)].role != "swapper":
+            raise WeightsError(f"--weights {weights} is no swapper but a {known[str(weights)].role}")
+        return require(str(weights)), str(weights)
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        raise WeightsError(f"--weights: no such file, and no name of `fstriplets weights list`: {weights}")
+    return path, path.name
+
+
+def _embedder_of(settings: Settings, chosen: str | Path | None, name: str) -> str:
+    """What load_identity shall load."""
+    known = registry()
+    if chosen is not None:
+        if str(chosen) not in known and not Path(chosen).expanduser().is_file() and str(chosen) != "seeded":
+            raise WeightsError(
+                f"--embedder: no such file, and no name of `fstriplets weights list`: {chosen}"
+            )
+        return str(chosen)
+    if settings.embedder == "seeded" or (settings.embedder in known and installed(settings.embedder)):
+        return settings.embedder
+    if settings.release:
+        if "mobilefacenet" in known and installed("mobilefacenet"):
+            return "mobilefacenet"
+        raise WeightsError(
+            f"the generator {name} of the MobileFSGAN release needs the release's face recogniser:"
+            " --embedder MOBILEFACENET.pth, or once and for all"
+            ' fstriplets weights import --as mobilefacenet --licence "…" MOBILEFACENET.pth'
+        )
+    raise WeightsError(
+        f"the swapper {name} was trained with the recogniser {settings.embedder or '(its file names none)'},"
+        " which is not installed: --embedder FILE"
+    )
+
+
+def _device(device: str) -> str:
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    usable = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    kind = device.split(":")[0]
+    if kind not in usable:
+        raise ConfigError(f"--device {device}: choose one of: auto, {', '.join(usable)}")
+    if not usable[kind]:
+        raise ConfigError(f"--device {device}: torch sees no such device here; --device cpu works anywhere")
+    return device
+
+
+def load_swapper(path: str | Path) -> tuple[MobileFSGANGenerator, Settings]:
+    """A generator that reads and writes RGB, in evaluation mode on the CPU, and what it is.
+
+    Args:
+        path: safetensors of `train swap`, or a checkpoint of the MobileFSGAN release.
+
+    Raises:
+        WeightsError: no such file, or no MobileFSGAN generator.
+    """
+    path = Path(path).expanduser()
+    head = _head(path)
+    state = {name: value.float() for name, value in _generator_state(path).items()}
+    if head:
+        settings = _settings(path, head)
+    else:
+        state, settings = mobilefsgan_rgb(state), _release_settings(path, state)
+    generator = MobileFSGANGenerator(
+        settings.channels, settings.embedding_size, settings.variant, settings.outputs
+    )
+    load_into(generator, state)
+    return generator.eval(), settings
+
+
+def _head(path: Path) -> dict[str, str]:
+    """Metadata of a safetensors file; empty for other files and where there is none."""
+    if path.suffix != ".safetensors" or not path.is_file():
+        return {}
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            head = dict(file.metadata() or {})
+    except SafetensorError as error:
+        raise WeightsError(f"{path} is no intact safetensors file: {error}") from error
+    return head if "variant" in head else {}
+
+
+def _settings(path: Path, head: Mapping[str, str]) -> Settings:
+    try:
+        settings = Settings(
+            variant=head["variant"],
+            outputs=tuple(int(side) for side in json.loads(head["outputs"])),
+            channels=int(head["channels"]),
+            embedding_size=int(head.get("embedding_size", 512)),
+            size=int(head.get("image_size") or head.get("size") or _RELEASE_SIDE),
+            crop=head.get("crop", "ffhq"),
+            embedder=head.get("embedder", ""),
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise WeightsError(f"{path}: its head does not describe a swapper: {error!r}") from error
+    if settings.variant not in VARIANTS or settings.outputs not in OUTPUTS:
+        raise WeightsError(
+            f"{path} describes a swapper this version does not know: variant {settings.variant!r},"
+            f" outputs {list(settings.outputs)}"
+        )
+    return settings
+
+
+def _generator_state(path: Path) -> dict[str, torch.Tensor]:
+    """The generator's tensors, from a file that may hold more than it."""
+    from fstriplets.models.weights.load import load_checkpoint
+
+    checkpoint = load_checkpoint(path) if path.suffix != ".safetensors" else load_state_dict(path)
+    parts = [checkpoint, *checkpoint.values()] if isinstance(checkpoint, dict) else []
+    for part in parts:
+        if isinstance(part, dict) and all(isinstance(name, str) for name in part):
+            plain = strip_module(part)
+            if "encoder_head.conv_image.weight" in plain:
+                return plain
+    hint = ""
+    if isinstance(checkpoint, dict) and isinstance(checkpoint.get("job"), dict):
+        hint = "; it is the checkpoint of a training, whose swapper lies in export/swapper.safetensors"
+    raise WeightsError(f"{path} holds no MobileFSGAN generator{hint}")
+
+
+def _release_settings(path: Path, state: Mapping[str, torch.Tensor]) -> Settings:
+    """Read off the tensors what a checkpoint without a head is."""
+    outputs = tuple(side for side in (256, 128, 64) if f"decoder.image{side}_output.conv.weight" in state)
+    linear = state.get("identity_encoder.b256_down.fc_mean.weight")
+    if outputs not in OUTPUTS or linear is None:
+        raise WeightsError(f"{path} is no MobileFSGAN generator of the release")
+    channels = int(state["encoder_head.conv_image.weight"].shape[0])
+    return Settings("baseline", outputs, channels, int(linear.shape[1]), release=True)
