@@ -95,10 +95,11 @@ def stages_of(config_json: str) -> tuple[FaceStage, EditStage]:
     """The two stages that hold models, loaded once per process."""
     from fstriplets.edits import EditStage  # torch: workers load it, the driver never does
     from fstriplets.faces import FaceStage
+    from fstriplets.faces.attributes import load_scorer
 
     config = PipelineConfig.model_validate_json(config_json)
     faces = FaceStage(config)
-    return faces, EditStage(config, faces.embed)
+    return faces, EditStage(config, faces.embed, attribute_scorer=load_scorer(config))
 
 
 @lru_cache(maxsize=4)

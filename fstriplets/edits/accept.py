@@ -11,6 +11,7 @@ in the order below; the first that says no gives the reason.
                      attribute edits: cosine to the original         >= accept.identity_min
     attribute_missing  change of the wanted attribute's score        >= accept.min_attribute_change
     attribute_drift    change of any other attribute's score         <= accept.max_attribute_drift
+                       (save those that go with the edit)
 
 Identity gates need an embedder, attribute gates an attribute scorer; without one the value is absent and
 the gate passes.
@@ -35,6 +36,15 @@ __all__ = ["AttributeScorer", "attribute_changes", "judge", "measure"]
 _CHANGED = 2
 #: Mask above which a pixel belongs to the edited region.
 _INSIDE = 1 / 255
+#: Edit -> scores it may move besides its own: what goes with it on a face, or looks like it to a network.
+_GOES_WITH: dict[str, frozenset[str]] = {
+    "aging": frozenset({"hair_grey", "hair_bald", "chubbiness"}),
+    "beard": frozenset({"aging"}),
+    "glasses": frozenset({"sunglasses"}),
+    "sunglasses": frozenset({"glasses"}),
+    "grin": frozenset({"chubbiness"}),
+    "hair": frozenset({"hair_bald", "hair_fringe", "hair_cut", "hair_grey", "aging"}),
+}
 
 
 class AttributeScorer(Protocol):
@@ -139,8 +149,9 @@ def _attributes(edit: str, values: Mapping[str, float], config: AcceptConfig) ->
             f"the score of {edit} rose by {wanted:.2f}, below accept.min_attribute_change"
             f" {config.min_attribute_change:g}"
         )
+    allowed = _GOES_WITH.get(edit, frozenset())
     for name, change in changes.items():
-        if abs(change) > config.max_attribute_drift:
+        if name not in allowed and abs(change) > config.max_attribute_drift:
             return "attribute_drift", (
                 f"{edit} moved the score of {name} by {change:+.2f}, beyond accept.max_attribute_drift"
                 f" {config.max_attribute_drift:g}"

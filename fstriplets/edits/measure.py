@@ -1,19 +1,20 @@
 """What an editor's edits are worth, on a folder of photos: `python -m fstriplets.edits.measure FOLDER`.
 
 For every edit and strength: how alike the edited face is to the original (cosine of the installed
-embedder), how many edits pass the gates and why the others do not, how much of the crop changed, and
-the time an edit takes. `--sheet` writes a picture of the edits, to be looked at.
+embedder), how much the score of the wanted attribute rose and which other score moved most (of the
+attribute scorer), how many edits pass the gates and why the others do not, how much of the crop changed,
+and the time an edit takes. `--sheet` writes a picture of the edits, to be looked at.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
@@ -26,6 +27,7 @@ from fstriplets.edits.registry import load_editor
 from fstriplets.edits.stage import EditStage
 from fstriplets.errors import PhotoRejected, UserError
 from fstriplets.faces import FaceStage
+from fstriplets.faces.attributes import load_scorer
 from fstriplets.records import AlignedFace, Edit, PlannedEdit, seed_of
 
 if TYPE_CHECKING:
@@ -49,6 +51,8 @@ class Row:
     strength: float
     faces: int
     similarity: tuple[float, float, float] | None  #: mean, 10th and 90th percentile; None: no embedder
+    gained: tuple[float, float] | None  #: rise of its own score, mean and 10th percentile
+    moved: tuple[str, float] | None  #: the other score that moved most, and by how much, 95th percentile
     accepted: float  #: share, 0..1
     changed_area: float  #: mean, 0..1
     milliseconds: float  #: of a core, per face: the edit and its conversion, without embedding
@@ -92,11 +96,12 @@ def measure_edits(
             plan = [
                 PlannedEdit(f, edit, strength, config.editor, seed_of(config.seed, f, edit)) for f in lookup
             ]
-            embed = _Timed(stage)
+            embed, scorer = _Timed(stage.embed), load_scorer(config)
+            score = None if scorer is None else _Timed(scorer)
             start = time.process_time()
-            runner = EditStage(lenient, embed)
+            runner = EditStage(lenient, embed, attribute_scorer=score)
             answers = {planned.face_id: (e, pixels) for planned, e, pixels in runner.run(lookup, plan)}
-            seconds = time.process_time() - start - embed.seconds
+            seconds = time.process_time() - start - embed.seconds - (score.seconds if score else 0)
             made[edit, strength] = [answers[f] for f in lookup]
             results = [e for e, _ in made[edit, strength]]
             rows.append(_row(edit, strength, results, config, seconds))
@@ -104,17 +109,17 @@ def measure_edits(
 
 
 class _Timed:
-    """The stage's embedder, with the processor time it took."""
+    """An embedder or scorer, with the processor time it took."""
 
-    def __init__(self, stage: FaceStage) -> None:
-        self._stage = stage
+    def __init__(self, judge: Callable[[np.ndarray, np.ndarray], Any]) -> None:
+        self._judge = judge
         self.seconds = 0.0
 
-    def __call__(self, crops: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
+    def __call__(self, crops: np.ndarray, landmarks: np.ndarray) -> Any:
         start = time.process_time()
-        embedded: np.ndarray | None = self._stage.embed(crops, landmarks)
+        answer = self._judge(crops, landmarks)
         self.seconds += time.process_time() - start
-        return embedded
+        return answer
 
 
 def _row(edit: str, strength: float, edits: Sequence[Edit], config: PipelineConfig, seconds: float) -> Row:
@@ -126,11 +131,14 @@ def _row(edit: str, strength: float, edits: Sequence[Edit], config: PipelineConf
     alike = [e.values["identity_similarity"] for e in edits if "identity_similarity" in e.values]
     low, high = np.percentile(alike, [10, 90]) if alike else (0.0, 0.0)
     areas = [e.values["changed_area"] for e in edits if "changed_area" in e.values]
+    gained, moved = _scores(edit, edits)
     return Row(
         edit=edit,
         strength=strength,
         faces=len(edits),
         similarity=(float(np.mean(alike)), float(low), float(high)) if alike else None,
+        gained=gained,
+        moved=moved,
         accepted=accepted / max(1, len(edits)),
         changed_area=float(np.mean(areas)) if areas else 0.0,
         milliseconds=1e3 * seconds / max(1, len(edits)),
@@ -138,16 +146,33 @@ def _row(edit: str, strength: float, edits: Sequence[Edit], config: PipelineConf
     )
 
 
+def _scores(edit: str, edits: Iterable[Edit]) -> tuple[tuple[float, float] | None, tuple[str, float] | None]:
+    """What `Row` says of the attribute scores."""
+    changes: dict[str, list[float]] = {}
+    for made in edits:
+        for key, value in made.values.items():
+            if key.startswith("attribute_"):
+                changes.setdefault(key.removeprefix("attribute_"), []).append(value)
+    own = changes.pop(edit, None)
+    gained = None if own is None else (float(np.mean(own)), float(np.percentile(own, 10)))
+    ends = {name: float(np.percentile(np.abs(values), 95)) for name, values in changes.items()}
+    return gained, max(ends.items(), key=lambda item: item[1]) if ends else None
+
+
 def _table(rows: Sequence[Row]) -> str:
     lines = [
-        "| edit | group | strength | cosine (10–90 %) | accepted | changed | core ms | reasons |",
-        "|---|---|---|---|---|---|---|---|",
+        "| edit | group | strength | cosine (10–90 %) | own score, mean (10 %) | other score, 95 % | accepted"
+        " | changed | core ms | reasons |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
+        gained = "–" if row.gained is None else "{:+.2f} ({:+.2f})".format(*row.gained)
+        moved = "–" if row.moved is None else "{} {:.2f}".format(*row.moved)
         alike = "–" if row.similarity is None else "{:.2f} ({:.2f}–{:.2f})".format(*row.similarity)
         why = ", ".join(f"{name} {n}" for name, n in row.reasons.items())
         lines.append(
-            f"| {row.edit} | {EDIT_GROUPS[row.edit]} | {row.strength:g} | {alike} | {row.accepted:.0%}"
+            f"| {row.edit} | {EDIT_GROUPS[row.edit]} | {row.strength:g} | {alike} | {gained} | {moved}"
+            f" | {row.accepted:.0%}"
             f" | {row.changed_area:.0%} | {row.milliseconds:.0f} | {why} |"
         )
     return "\n".join(lines)

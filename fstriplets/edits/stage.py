@@ -56,8 +56,8 @@ class EditStage:
         attribute_scorer: scores attributes of crops; None: no attribute gates.
 
     Attributes:
-        fingerprint: the editors of the config and what shapes their pictures.
-        weights: "editor:N" -> sha256 of each weights file the editors loaded.
+        fingerprint: the editors of the config, what shapes their pictures, and who scores them.
+        weights: "editor:N" -> sha256 of each weights file the editors loaded; the scorer's by name.
         seconds: spent inside editors so far.
 
     Raises:
@@ -76,12 +76,13 @@ class EditStage:
             if edit.ratio > 0:
                 editor_name = edit.editor or config.editor
                 editors[editor_name] = _able(load_editor(editor_name), editor_name, name)
-        self.fingerprint = "+".join(editors[name].fingerprint for name in sorted(editors))
+        judges = [] if attribute_scorer is None else [getattr(attribute_scorer, "fingerprint", "")]
+        self.fingerprint = "+".join([*(editors[name].fingerprint for name in sorted(editors)), *judges])
         self.weights = {
             f"{name}:{i}": record.sha256
             for name in sorted(editors)
             for i, record in enumerate(editors[name].weights)
-        }
+        } | dict(getattr(attribute_scorer, "weights", {}))
         self.seconds = 0.0
         self._buffer: torch.Tensor | None = None
 

@@ -3,7 +3,8 @@
 `mediapipe` runs MediaPipe's 468-point face mesh (Kartynnik et al. 2019) twice: once on the crop, once
 on the square its own first answer gives, which is what the network was trained on. `template` bends
 the mean shape through the five points with a thin-plate spline; it is exact at eyes, nose and mouth
-corners, and a guess at the jaw. `auto` takes mediapipe where its weights are installed.
+corners, and a guess at the jaw. `bundled` is the face analyser (faces/analyser.py). `auto` takes
+mediapipe where its weights are installed, else bundled.
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ class Landmarker(Protocol):
 LANDMARKERS: Registry[Callable[[PipelineConfig], Landmarker]] = Registry(
     "landmarker",
     {
+        "bundled": "fstriplets.faces.analyser:BundledLandmarker",
         "mediapipe": "fstriplets.faces.landmarks:MediaPipeLandmarker",
         "template": "fstriplets.faces.landmarks:TemplateLandmarker",
     },
@@ -89,10 +91,11 @@ LANDMARKERS: Registry[Callable[[PipelineConfig], Landmarker]] = Registry(
 
 
 def load_landmarker(config: PipelineConfig) -> Landmarker:
-    """The landmarker of `config.landmarker`; `auto` is mediapipe where installed, else template."""
+    """The landmarker of `config.landmarker`; `auto`: mediapipe, bundled or template, the first there is."""
     name = config.landmarker
     if name == "auto":
-        name = "mediapipe" if installed("mediapipe_face_mesh") else "template"
+        choices = {"mediapipe": "mediapipe_face_mesh", "bundled": "face_analyser"}
+        name = next((name for name, weights in choices.items() if installed(weights)), "template")
     return LANDMARKERS.get(name)(config)
 
 

@@ -1,10 +1,10 @@
 """Head pose of a crop in degrees: yaw, pitch, roll, with the signs of records.py.
 
 `fsanet` averages the two FSA-Net heads (Yang et al. 2019); it sees the whole `ffhq` crop in BGR, where it
-answers to mirroring most exactly. `landmarks` reads yaw and pitch off the nose tip's place between eyes
-and mouth: the tip stands out by about half the eye distance, so it wanders with the tangent of the angle;
-docs/faces.md says how far that is from FSA-Net. Angles are those of the head in the crop: roll is near 0,
-alignment has levelled the eyes.
+answers to mirroring most exactly. `bundled` is the face analyser (faces/analyser.py). `landmarks` reads
+yaw and pitch off the nose tip's place between eyes and mouth: the tip stands out by about half the eye
+distance, so it wanders with the tangent of the angle; docs/faces.md says how far that is from FSA-Net.
+Angles are those of the head in the crop: roll is near 0, alignment has levelled the eyes.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ class PoseEstimator(Protocol):
 POSE_ESTIMATORS: Registry[Callable[[PipelineConfig], PoseEstimator]] = Registry(
     "pose estimator",
     {
+        "bundled": "fstriplets.faces.analyser:BundledPose",
         "fsanet": "fstriplets.faces.pose:FsaNetPose",
         "landmarks": "fstriplets.faces.pose:LandmarkPose",
     },
@@ -57,10 +58,12 @@ POSE_ESTIMATORS: Registry[Callable[[PipelineConfig], PoseEstimator]] = Registry(
 
 
 def load_pose_estimator(config: PipelineConfig) -> PoseEstimator:
-    """The estimator of `config.pose_estimator`; `auto` is fsanet where installed, else landmarks."""
+    """The estimator of `config.pose_estimator`; `auto`: fsanet, bundled or landmarks, the first there is."""
     name = config.pose_estimator
     if name == "auto":
-        name = "fsanet" if installed("fsanet_1x1") and installed("fsanet_var") else "landmarks"
+        name = "bundled" if installed("face_analyser") else "landmarks"
+        if installed("fsanet_1x1") and installed("fsanet_var"):
+            name = "fsanet"
     return POSE_ESTIMATORS.get(name)(config)
 
 

@@ -47,7 +47,7 @@ class Recipe(CropRecipe):
     lambda_landmarks: float = Field(8.0, ge=0, description="landmark error, in distances between the eyes")
     lambda_heatmaps: float = Field(0.15, ge=0, description="cross-entropy of the heatmaps")
     lambda_parts: float = Field(1.0, ge=0, description="cross-entropy of the part labels")
-    lambda_attributes: float = Field(2.0, ge=0, description="cross-entropy of the attributes")
+    lambda_attributes: float = Field(12.0, ge=0, description="cross-entropy of the attributes")
     lambda_pose: float = Field(2.0, ge=0, description="smooth L1 of the pose, per 30 degrees")
 
 

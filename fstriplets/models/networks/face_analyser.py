@@ -97,11 +97,11 @@ class FaceAnalyser(nn.Module):
         self.stem = nn.Sequential(_Conv(3, a, 2), _Conv(a, a))
         self.at32 = nn.Sequential(_Conv(a, b, 2), _Block(b))
         self.at16 = nn.Sequential(_Conv(b, c, 2), _Block(c))
-        self.at8 = nn.Sequential(_Conv(c, d, 2), _Block(d), _Block(d))
+        self.at8 = nn.Sequential(_Conv(c, d, 2), _Block(d))
         self.up16, self.up32, self.up64 = _Up(d, c), _Up(c, b), _Up(b, a)
         self.refine32 = _Block(b)
         self.to_heatmaps = nn.Conv2d(b, 68, 1)
-        self.to_parts = nn.Conv2d(a, ANALYSER_PARTS, 3, 1, 1)
+        self.to_parts = nn.Conv2d(a, ANALYSER_PARTS, 1)
         self.gather = _Conv(d + b, 40, kernel=1)
         self.head = nn.Sequential(
             nn.Dropout(dropout), nn.Linear(40 * 64, hidden), nn.ReLU(inplace=True), nn.Dropout(dropout)
