@@ -39,6 +39,8 @@ class Batch:
         region: [B, 1, SIDE, SIDE] 0..1, where they differ.
         code: [B, CODE_SIZE]; strength: [B].
         windows: [B, 2] top and left of the window to learn from.
+        points: [B, 68, 2] landmarks of the edited face, pixels; moves: [B, 68, 2] from there to where the
+            photo shows them.
     """
 
     photo: Tensor
@@ -47,6 +49,8 @@ class Batch:
     code: Tensor
     strength: Tensor
     windows: Tensor
+    points: Tensor
+    moves: Tensor
 
 
 class EditPairs:
@@ -74,7 +78,7 @@ class EditPairs:
     def collate(self, indices: list[int], rng: np.random.Generator | None) -> Batch:
         """The pairs of these edited pictures; without `rng` as they are, seen through the middle window."""
         rows = [self._pair(i, rng) for i in indices]
-        photo, edited, region = (np.stack([row[k] for row in rows]) for k in range(3))
+        photo, edited, region, before, after = (np.stack(columns) for columns in zip(*rows, strict=True))
         corners = [_window(row[2], self.window, rng) for row in rows]
         wishes = [self.wish(i) for i in indices]
         return Batch(
@@ -84,6 +88,8 @@ class EditPairs:
             code=torch.stack([edit_code(w.edit, w.strength, w.style, w.colour) for w in wishes]),
             strength=torch.tensor([wish.strength for wish in wishes], dtype=torch.float32),
             windows=torch.tensor(corners),
+            points=torch.from_numpy(after),
+            moves=torch.from_numpy(before - after),
         )
 
     def wish(self, i: int) -> Wish:
@@ -104,24 +110,28 @@ class EditPairs:
         points = self.pairs.landmarks[self.pairs.base[i]]
         return transform_points(points, _matrix(points, None)).astype(np.float32)
 
-    def _pair(self, i: int, rng: np.random.Generator | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Photo and edited photo uint8 [SIDE, SIDE, 3], region float32 [SIDE, SIDE]."""
+    def _pair(
+        self, i: int, rng: np.random.Generator | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Photo and edited photo uint8 [SIDE, SIDE, 3], region float32 [SIDE, SIDE], landmarks of both."""
         base = int(self.pairs.base[i])
         matrix = _matrix(self.pairs.landmarks[base], rng)
         two = [_crop(self.pairs.pixels(k), matrix) for k in (base, i)]
+        before, after = (
+            transform_points(self.pairs.landmarks[k], matrix).astype(np.float32) for k in (base, i)
+        )
         if rng is None:
-            return two[0], two[1], _region(*two)
+            return two[0], two[1], _region(*two), before, after
         if rng.random() < 0.4:
             labels = [_crop(self.pairs.labels(k), matrix, cv2.INTER_NEAREST) for k in (base, i)]
             two = _alike(two, rng, _Behind((labels[0] == 0) & (labels[1] == 0), rng))
-        points = self.pairs.landmarks[base] @ matrix[:, :2].T + matrix[:, 2]
         if rng.random() < 0.12:
             two = _alike(two, rng, lambda p, r: augment.occlude(p, r)[0])
         if rng.random() < 0.10:
-            two = _alike(two, rng, lambda p, r: augment.hat(p, points, r)[0])
+            two = _alike(two, rng, lambda p, r: augment.hat(p, before, r)[0])
         clean = _region(*two)
         two = _alike(two, rng, augment.degrade)
-        return two[0], two[1], clean
+        return two[0], two[1], clean, before, after
 
 
 class _Behind:

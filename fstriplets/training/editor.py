@@ -1,8 +1,9 @@
 """Trainer of the `flow-gan` editor's network on synthetic pairs (photo, edited photo).
 
 The generator is pulled to the truth (L1 and gradients, each region of an edit weighing the same however
-small or faint it is), kept from touching anything else, and made sharp by a conditional patch
-discriminator with feature matching. Losses are taken in a window round the edit, at full resolution.
+small or faint it is; at the landmarks the flow is known), kept from touching anything else, and made
+sharp by a conditional patch discriminator with feature matching. Losses are taken in a window round the
+edit, at full resolution.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from fstriplets.models.networks.flow_gan import (
     EDITS,
+    SIDE,
     FlowGanDiscriminator,
     FlowGanGenerator,
     Maps,
@@ -53,6 +55,7 @@ class Recipe(TrainingRecipe):
     inside: float = Field(4.0, ge=0, description="weight of L1 in the edited region")
     outside: float = Field(4.0, ge=0, description="weight of L1 outside")
     gradient: float = Field(4.0, ge=0, description="weight of L1 of the picture's gradients in the region")
+    landmarks: float = Field(0.4, ge=0, description="weight of a pixel's error of the flow at the landmarks")
     smooth: float = Field(3.0, ge=0, description="weight of the flow's total variation")
     mask: float = Field(0.03, ge=0, description="weight of the mean mask")
     mask_outside: float = Field(0.15, ge=0, description="weight of mask, flow and gain outside the region")
@@ -101,6 +104,7 @@ class EditorJob:
             _cut(x, batch.windows, window) for x in (batch.photo, batch.edited, batch.region)
         )
         values = self._truth(result, edited, region) | self._thrift(maps, region)
+        values["landmarks"] = _misplaced(maps.flow, batch)
         if step >= self.recipe.adversarial_from:
             side = window * 3 // 4 // 16 * 16  # the middle is enough, and cheaper
             middle = slice((window - side) // 2, (window + side) // 2)
@@ -228,6 +232,16 @@ class EditorJob:
         weights = self.averaged.state_dict()
         save_file({name: value.half().contiguous() for name, value in weights.items()}, path)
         return [path]
+
+
+def _misplaced(flow: Tensor, batch: Batch) -> Tensor:
+    """Mean error of the flow at the landmarks that lie in the windows, pixels of the aligned face."""
+    half = flow.shape[-1] / 2
+    where = (batch.points - batch.windows.flip(1)[:, None] + 0.5) / half - 1
+    found = F.grid_sample(flow, where[:, None], align_corners=False)[:, :, 0].transpose(1, 2) * (SIDE / 2)
+    seen = (where.abs() < 1).all(-1)
+    error = (found - batch.moves).abs().sum(-1)
+    return (error * seen).sum() / seen.sum().clamp(min=1)
 
 
 def _cut(x: Tensor, windows: Tensor, size: int) -> Tensor:
