@@ -25,7 +25,7 @@ LAYERS = [
     {"audit"},
     {"build"},
     {"synth", "training"},
-    {"evaluation"},
+    {"evaluation", "swapping"},
     {"cli"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

@@ -54,7 +54,9 @@ _SHOWN = 12  # targets that were not swapped, on the screen
 @click.option("--strict", is_flag=True, help="Exit 1 if any target was not swapped.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress, no summary but of what failed.")
 def swap(source: str, target: str, output: str, strict: bool, quiet: bool, **options: Any) -> int:
-    """Swap faces: pose, expression, hair and scene of TARGET, the identity of SOURCE.
+    """Swap faces in photos and videos.
+
+    The result has the identity of SOURCE, and pose, expression, hair and scene of TARGET.
 
     Needs a trained swapper (fstriplets train swap) and the consent of the people shown. The files say that
     they are synthetic. Exit code: 0 if something was swapped, 1 if nothing was (--strict: if anything was

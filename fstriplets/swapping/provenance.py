@@ -87,7 +87,7 @@ def _manifest(path: Path) -> dict[str, Any]:
 
 def _library() -> Any:
     try:
-        import c2pa  # type: ignore[import-untyped,import-not-found,unused-ignore]
+        import c2pa
     except ImportError:
         raise MissingDependency("c2pa-python", "c2pa", "--c2pa") from None
     return c2pa

@@ -143,8 +143,12 @@ def _with_av(source: Path, output: Path, change: Change, audio: bool, mark: bool
                     writer.metadata["comment"] = _COMMENT
                 return _remux(reader, writer, change, audio, report)
     except av.error.FFmpegError as error:
-        hint = "; if it is the sound: name an --output that ends in .mkv, or --no-audio" if audio else ""
-        raise UserError(f"{source} to {output.suffix}: {error}{hint}") from error
+        raise UserError(f"{source} to {output.suffix}: {error}{_hint(audio)}") from error
+
+
+def _hint(audio: bool) -> str:
+    """The way out where a container does not hold the sound of another."""
+    return "; if it is the sound: name an --output that ends in .mkv, or --no-audio" if audio else ""
 
 
 def _remux(reader: Any, writer: Any, change: Change, audio: bool, report: Report) -> int:
@@ -262,9 +266,7 @@ def _with_ffmpeg(source: Path, output: Path, change: Change, audio: bool, mark: 
         command += ["-c:v", "libx264", "-crf", _QUALITY]
     command += ["-pix_fmt", "yuv420p" if even else "yuv444p"]
     command += ["-metadata", f"comment={_COMMENT}"] if mark else []
-    process = subprocess.Popen(
-        [*command, str(output)], stdin=subprocess.PIPE, stderr=subprocess.PIPE
-    )  # fmt: skip
+    process = subprocess.Popen([*command, str(output)], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdin is not None
     done = 0
     try:
@@ -279,10 +281,8 @@ def _with_ffmpeg(source: Path, output: Path, change: Change, audio: bool, mark: 
         raise
     _, said = process.communicate()
     if process.returncode:
-        why = said.decode(errors="replace").strip().splitlines()
-        raise UserError(
-            f"{source}: ffmpeg cannot write {output.name}: {why[-1] if why else 'no reason given'}"
-        )
+        why = (said.decode(errors="replace").strip().splitlines() or ["no reason given"])[-1]
+        raise UserError(f"{source}: ffmpeg cannot write {output.suffix}: {why}{_hint(audio)}")
     return done
 
 
