@@ -1,7 +1,8 @@
 """Finding faces: every backend answers with the same Detection.
 
-Built in: `yunet` (OpenCV), `insightface` (SCRFD and kin), `lbp` (scikit-image, nothing to download),
-`given` (box and landmarks come with the photo) and `aligned` (photos are crops already, see stage.py).
+Built in: `yunet` (OpenCV), `insightface` (SCRFD and kin), `bundled` (the network that travels with the
+package), `lbp` (scikit-image), `given` (box and landmarks come with the photo) and `aligned` (photos are
+crops already, see stage.py).
 `auto` is decided per photo: given landmarks first, then the best detector installed. Other packages
 add theirs through the entry-point group `fstriplets.detectors`.
 """
@@ -71,6 +72,7 @@ DETECTORS: Registry[Callable[[PipelineConfig], Detector]] = Registry(
     "detector",
     {
         "auto": "fstriplets.faces.detectors:AutoDetector",
+        "bundled": "fstriplets.faces.detect_bundled:BundledDetector",
         "given": "fstriplets.faces.detectors:GivenDetector",
         "insightface": "fstriplets.faces.detect_insightface:InsightFaceDetector",
         "lbp": "fstriplets.faces.detect_lbp:LbpDetector",
@@ -151,11 +153,17 @@ def load_detector(config: PipelineConfig) -> Detector:
 
 
 def best_installed() -> str:
-    """The detector `auto` uses for photos without landmarks: yunet, insightface or lbp."""
+    """The detector `auto` uses for photos without landmarks: yunet, insightface, bundled or lbp."""
     if installed("yunet"):
         return "yunet"
+    if installed("scrfd_500m") and _insightface():
+        return "insightface"
+    return "bundled" if installed("face_detector") else "lbp"
+
+
+def _insightface() -> bool:
     try:
         DETECTORS.get("insightface")
     except MissingDependency:
-        return "lbp"
-    return "insightface" if installed("scrfd_500m") else "lbp"
+        return False
+    return True

@@ -1,7 +1,8 @@
 """Identity embeddings: an ONNX face recogniser over ArcFace-aligned crops.
 
 `embedder` in the pipeline is the name of an installed recogniser (`mobilefacenet_foamliu`, or any of
-role `embedder` in the table of weights), a path to an .onnx file, `insightface`, `auto` or `none`.
+role `embedder` in the table of weights), a path to an .onnx file, `insightface`, `bundled` (the network
+that travels with the package), `auto` or `none`.
 """
 
 from __future__ import annotations
@@ -47,7 +48,10 @@ class Embedder(Protocol):
 
 EMBEDDERS: Registry[Any] = Registry(
     "embedder",
-    {"insightface": "fstriplets.faces.detect_insightface:InsightFaceEmbedder"},
+    {
+        "bundled": "fstriplets.faces.embed_bundled:BundledEmbedder",
+        "insightface": "fstriplets.faces.detect_insightface:InsightFaceEmbedder",
+    },
     group="fstriplets.embedders",
 )
 
@@ -60,7 +64,7 @@ def load_embedder(config: PipelineConfig) -> Embedder | None:
         WeightsError: the named weights are not installed.
     """
     name = config.embedder
-    known = [e.name for e in registry().values() if e.role == "embedder"]
+    known = [e.name for e in registry().values() if e.role == "embedder" and not e.bundled]
     if name == "none":
         return None
     if name == "auto":

@@ -1,11 +1,12 @@
 """Measure the face stage on a folder of photos by person. The figures of docs/faces.md come from here.
 
     python -m fstriplets.faces.measure FOLDER [--set key=value …] [--sheet faces.png] [--limit N] [--copies N]
+                                       [--reference yunet]
 
 Prints the share of photos with a face and with an accepted one, reject reasons, time a photo and stage,
 percentiles of every measurement, cosines within and between people, and how many planted mislabelled
-photos the identity check catches; with --copies how steady crops are under copying. Reads photos, writes
-nothing but the sheet.
+photos the identity check catches; with --copies how steady crops are under copying; with --reference how the
+detector does against another one. Reads photos, writes nothing but the sheet.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ import numpy.typing as npt
 from fstriplets.config import PipelineConfig, load_config
 from fstriplets.corpus import decode_photo, open_corpus
 from fstriplets.errors import PhotoRejected
-from fstriplets.faces.identity import check_identity
+from fstriplets.faces.identity import check_identity, verification_auc
 from fstriplets.faces.pose import LandmarkPose
+from fstriplets.faces.reference import agreement_report
 from fstriplets.faces.robustness import copies_report
 from fstriplets.faces.stage import FaceStage
 from fstriplets.records import AlignedFace, Face
@@ -196,6 +198,7 @@ def _identity_report(people: dict[str, npt.NDArray[np.float32]]) -> Iterator[str
     cosines = vectors @ vectors.T
     upper = np.triu(np.ones_like(cosines, bool), 1)
     same = owner[:, None] == owner[None]
+    yield f"verification AUC {verification_auc(vectors, owner):.4f}"
     yield "cosine of two photos"
     yield from _histogram(cosines[same & upper], cosines[~same & upper])
     alone = np.concatenate([check_identity(rows, -1.0)[0] for rows in people.values()])
@@ -253,8 +256,16 @@ def _sheet(examples: list[AlignedFace], path: Path) -> None:
 @click.option("--set", "overrides", multiple=True, help="Pipeline key=value, e.g. detector=lbp.")
 @click.option("--limit", default=0, help="Look at so many people; 0: all.")
 @click.option("--copies", default=0, help="Also copy photos of so many people and compare.")
+@click.option("--reference", help="Also compare the detector with this one, e.g. yunet.")
 @click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Write a contact sheet (PNG).")
-def main(folder: str, overrides: tuple[str, ...], limit: int, copies: int, sheet: Path | None) -> None:
+def main(
+    folder: str,
+    overrides: tuple[str, ...],
+    limit: int,
+    copies: int,
+    reference: str | None,
+    sheet: Path | None,
+) -> None:
     """Measure the face stage on FOLDER."""
     import cv2
 
@@ -267,6 +278,8 @@ def main(folder: str, overrides: tuple[str, ...], limit: int, copies: int, sheet
         click.echo("\n".join([*_identity_report(people), *_planted_report(people)]))
     if copies:
         click.echo("\n".join(copies_report(open_corpus(folder, config), config, copies)))
+    if reference:
+        click.echo("\n".join(agreement_report(open_corpus(folder, config), config, reference, limit)))
     if sheet is not None and found.examples:
         _sheet(found.examples, sheet)
         click.echo(f"contact sheet: {sheet}")

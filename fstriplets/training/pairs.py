@@ -68,9 +68,11 @@ class PairSet:
     def __len__(self) -> int:
         return len(self.base)
 
-    def pixels(self, index: int) -> npt.NDArray[np.uint8]:
-        """The photo: uint8 [S, S, 3] RGB."""
-        return np.ascontiguousarray(_decoded(self._jpeg[index], cv2.IMREAD_COLOR)[..., ::-1])
+    def pixels(self, index: int, half: bool = False) -> npt.NDArray[np.uint8]:
+        """The photo: uint8 [S, S, 3] RGB; with `half` [S/2, S/2, 3], in a third of the time."""
+        how = cv2.IMREAD_REDUCED_COLOR_2 if half else cv2.IMREAD_COLOR
+        picture = _decoded(self._jpeg[index], how)
+        return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
 
     def labels(self, index: int) -> npt.NDArray[np.uint8]:
         """Part labels: uint8 [S, S], values of synth.regions.LABELS."""
