@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
+import struct
+import subprocess
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,8 @@ import pytest
 from PIL import Image
 
 from fstriplets.cli.app import run
+from fstriplets.config import PipelineConfig
+from fstriplets.corpus.base import Terms
 from fstriplets.errors import (
     ConfigError,
     MissingDependency,
@@ -23,6 +29,7 @@ from fstriplets.errors import (
     WeightsError,
 )
 from fstriplets.faces.align import similarity, transform_points
+from fstriplets.faces.detect_lbp import LbpDetector
 from fstriplets.faces.parse import PARTS, LandmarkParser
 from fstriplets.faces.templates import MEAN_68, template_points
 from fstriplets.resources import resource
@@ -43,9 +50,24 @@ def _nothing_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FSTRIPLETS_WEIGHTS", str(tmp_path / "weights"))
 
 
-def demo(name: str) -> Path:
-    """A photo of the demo corpus; lbp finds no face in p201/05 and one in the others used here."""
-    return resource("demo") / "photos" / f"{name}.jpg"
+@cache
+def demo(number: int) -> Path:
+    """A photo of the demo corpus in which lbp finds a face, each number another person's."""
+    people = sorted((resource("demo") / "photos").iterdir())
+    if number:
+        people = people[people.index(demo(number - 1).parent) + 1 :]
+    finder = LbpDetector(PipelineConfig())
+    for photo in (photo for person in people for photo in sorted(person.glob("*.jpg"))):
+        if finder.detect(Terms().photo("", ""), pixels_of(photo)):
+            return photo
+    raise AssertionError(f"lbp finds fewer than {number + 1} people in the demo corpus")
+
+
+def nobody(folder: Path) -> Path:
+    """A photo without a face."""
+    path = folder / "nobody.jpg"
+    Image.fromarray(np.random.default_rng(0).integers(90, 150, (120, 160, 3)).astype(np.uint8)).save(path)
+    return path
 
 
 def pixels_of(path: Path) -> np.ndarray:
@@ -96,7 +118,7 @@ def _export(path: Path, **changed: str) -> Path:
 
 def two_people(folder: Path) -> Path:
     """A photo of two demo people, the second smaller, as PNG."""
-    left, right = pixels_of(demo("p200/00")), pixels_of(demo("p202/01"))
+    left, right = pixels_of(demo(0)), pixels_of(demo(2))
     photo = np.full((320, 600, 3), 90, np.uint8)
     photo[:, :320] = left
     photo[40:280, 340:580] = cv2.resize(right, (240, 240), interpolation=cv2.INTER_AREA)
@@ -112,9 +134,9 @@ def test_a_photo_is_swapped_by_the_command_line(
     weights: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "new" / "swapped.jpg"
-    line = ["swap", "--source", str(demo("p200/00")), "--target", str(demo("p203/00")), "-o", str(output)]
+    line = ["swap", "--source", str(demo(0)), "--target", str(demo(1)), "-o", str(output)]
     assert run([*line, "--weights", str(weights), *FLAGS]) == 0
-    before, after = pixels_of(demo("p203/00")), pixels_of(output)
+    before, after = pixels_of(demo(1)), pixels_of(output)
     changed = np.abs(before.astype(int) - after).max(axis=2) > 24
     assert after.shape == before.shape
     assert 0.02 < changed.mean() < 0.5
@@ -124,8 +146,8 @@ def test_a_photo_is_swapped_by_the_command_line(
 
 def test_pixels_outside_the_face_are_untouched(tmp_path: Path) -> None:
     target = tmp_path / "target.png"
-    Image.fromarray(pixels_of(demo("p203/00"))).save(target)
-    swap(demo("p200/00"), target, tmp_path / "out.png", model=Inverter(), colour_match=False, **TOOLS)
+    Image.fromarray(pixels_of(demo(1))).save(target)
+    swap(demo(0), target, tmp_path / "out.png", model=Inverter(), colour_match=False, **TOOLS)
     before, after = pixels_of(target), pixels_of(tmp_path / "out.png")
     swapper = Swapper(Inverter(), **TOOLS)
     face = swapper.find(before)[0]
@@ -143,12 +165,12 @@ def test_pixels_outside_the_face_are_untouched(tmp_path: Path) -> None:
 
 
 def test_orientation_is_undone_and_exif_kept(tmp_path: Path) -> None:
-    upright = Image.fromarray(pixels_of(demo("p203/00")))
+    upright = Image.fromarray(pixels_of(demo(1)))
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "Maker"
     target = tmp_path / "turned.jpg"
     upright.transpose(Image.Transpose.ROTATE_90).save(target, exif=exif.tobytes(), quality=97)
-    swap(demo("p200/00"), target, tmp_path / "out.jpg", model=Inverter(), **TOOLS)
+    swap(demo(0), target, tmp_path / "out.jpg", model=Inverter(), **TOOLS)
     with Image.open(tmp_path / "out.jpg") as image:
         assert image.getexif().get(0x0112, 1) == 1
         assert image.getexif()[0x010F] == "Maker"
@@ -180,11 +202,11 @@ def test_a_16_bit_png_keeps_depth_alpha_and_orientation(tmp_path: Path, orientat
 
 
 def test_a_16_bit_photo_is_pasted_in_16_bits(tmp_path: Path) -> None:
-    deep = pixels_of(demo("p203/00")).astype(np.uint16) * 257 + 3
+    deep = pixels_of(demo(1)).astype(np.uint16) * 257 + 3
     deep[0, 0] = 12345
     path, output = tmp_path / "deep.png", tmp_path / "out.png"
     cv2.imwrite(str(path), deep[..., ::-1])
-    swap(demo("p200/00"), path, output, model=Inverter(), **TOOLS)
+    swap(demo(0), path, output, model=Inverter(), **TOOLS)
     after = cv2.imread(str(output), cv2.IMREAD_UNCHANGED)[..., ::-1]
     assert after.dtype == np.uint16
     same = (after == deep).all(axis=2)
@@ -196,10 +218,10 @@ def test_profile_and_grey_stay(tmp_path: Path) -> None:
     from PIL import ImageCms
 
     lab_like = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    photo = Image.fromarray(pixels_of(demo("p203/00")))
+    photo = Image.fromarray(pixels_of(demo(1)))
     photo.save(tmp_path / "profile.png", icc_profile=lab_like)
     photo.convert("L").save(tmp_path / "grey.png")
-    swap(demo("p200/00"), tmp_path, tmp_path / "out", model=Inverter(), **TOOLS)
+    swap(demo(0), tmp_path, tmp_path / "out", model=Inverter(), **TOOLS)
     with Image.open(tmp_path / "out" / "profile.png") as image:
         assert image.info["icc_profile"] == lab_like
     with Image.open(tmp_path / "out" / "grey.png") as image:
@@ -314,7 +336,7 @@ def test_which_faces_of_several(tmp_path: Path) -> None:
 
     def halves(**options: Any) -> tuple[bool, bool]:
         report = swap(
-            demo("p206/00"),
+            demo(3),
             target,
             tmp_path / "out.png",
             model=Inverter(),
@@ -329,14 +351,14 @@ def test_which_faces_of_several(tmp_path: Path) -> None:
     assert halves() == (True, False)
     assert halves(faces="all") == (True, True)
     assert halves(faces=2) == (True, True)
-    assert halves(like=demo("p200/00")) == (True, False)
-    assert halves(like=demo("p202/01")) == (False, True)
+    assert halves(like=demo(0)) == (True, False)
+    assert halves(like=demo(2)) == (False, True)
     report = swap(
-        demo("p206/00"),
+        demo(3),
         target,
         tmp_path / "none.png",
         model=Inverter(),
-        like=demo("p202/00"),
+        like=demo(2),
         like_min=0.999,
         **TOOLS,
     )
@@ -349,13 +371,13 @@ def test_which_faces_of_several(tmp_path: Path) -> None:
 def test_a_folder_keeps_its_names_and_embeds_the_source_once(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     (folder / "sub").mkdir(parents=True)
-    shutil.copy(demo("p203/00"), folder / "a.jpg")
-    shutil.copy(demo("p202/00"), folder / "sub" / "b.jpg")
-    shutil.copy(demo("p201/05"), folder / "nobody.jpg")
+    shutil.copy(demo(1), folder / "a.jpg")
+    shutil.copy(demo(2), folder / "sub" / "b.jpg")
+    nobody(folder)
     (folder / "broken.jpg").write_bytes(b"no picture")
     (folder / "notes.txt").write_text("not a photo")
     model, seen = Inverter(), []
-    report = swap(demo("p200/00"), folder, tmp_path / "out", model=model, progress=seen.append, **TOOLS)
+    report = swap(demo(0), folder, tmp_path / "out", model=model, progress=seen.append, **TOOLS)
     assert {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.jpg")} == {
         "a.jpg",
         "sub/b.jpg",
@@ -372,7 +394,7 @@ def test_a_folder_keeps_its_names_and_embeds_the_source_once(tmp_path: Path) -> 
 def test_nobody_in_the_photo_is_exit_code_1(
     weights: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    line = ["swap", "--source", str(demo("p200/00")), "--target", str(demo("p201/05"))]
+    line = ["swap", "--source", str(demo(0)), "--target", str(nobody(tmp_path))]
     assert run([*line, "-o", str(tmp_path / "x.jpg"), "--weights", str(weights), *FLAGS]) == 1
     assert "no_face" in capfd.readouterr().err
     assert not (tmp_path / "x.jpg").exists()
@@ -382,7 +404,7 @@ def test_nobody_in_the_photo_is_exit_code_1(
 
 
 def test_bad_input_is_named(tmp_path: Path) -> None:
-    good, model = demo("p203/00"), Inverter()
+    good, model = demo(1), Inverter()
     held = tmp_path / "held.jpg"
     shutil.copy(good, held)
 
@@ -393,22 +415,22 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
             swap(source, target, output, model=model, **TOOLS, **o)
 
     new = tmp_path / "new.jpg"
-    refused(UserError, "--source .*no_face.*clear face", demo("p201/05"), good, new)
+    refused(UserError, "--source .*no_face.*clear face", nobody(tmp_path), good, new)
     refused(UserError, "--source: no such file", tmp_path / "absent.jpg", good, new)
     refused(UserError, "--target: no such file or folder", good, tmp_path / "absent", new)
-    refused(OutputError, "exists already: --overwrite", demo("p200/00"), good, held)
+    refused(OutputError, "exists already: --overwrite", demo(0), good, held)
     refused(UserError, "same file as --source", good, good, new)
-    refused(OutputError, "would replace a picture that is read", demo("p200/00"), held, held, overwrite=True)
-    refused(UserError, "name a file that ends in", demo("p200/00"), good, tmp_path / "x.tiff")
-    refused(UserError, "no photo or video by its name", demo("p200/00"), Path(__file__), new)
-    refused(OutputError, "folder of the targets", demo("p200/00"), tmp_path, tmp_path)
+    refused(OutputError, "would replace a picture that is read", demo(0), held, held, overwrite=True)
+    refused(UserError, "name a file that ends in", demo(0), good, tmp_path / "x.tiff")
+    refused(UserError, "no photo or video by its name", demo(0), Path(__file__), new)
+    refused(OutputError, "folder of the targets", demo(0), tmp_path, tmp_path)
     empty = tmp_path / "empty"
     empty.mkdir()
-    refused(UserError, "holds no photos", demo("p200/00"), empty, tmp_path / "o")
+    refused(UserError, "holds no photos", demo(0), empty, tmp_path / "o")
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(good.read_bytes()[:3000])
     refused(UserError, "--source .*truncated", bad, good, new)
-    report = swap(demo("p200/00"), bad, new, model=model, **TOOLS)
+    report = swap(demo(0), bad, new, model=model, **TOOLS)
     assert (report.items[0].reason, report.exit_code()) == ("truncated", 1)
 
 
@@ -462,7 +484,7 @@ def test_the_releases_generator_is_turned_to_rgb(tmp_path: Path) -> None:
 
 def test_swapped_crops_follow_the_embedding(weights: Path) -> None:
     model = load_model(weights, device="cpu")
-    crops = np.stack([cv2.resize(pixels_of(demo(name)), (SIZE, SIZE)) for name in ("p200/00", "p202/00")])
+    crops = np.stack([cv2.resize(pixels_of(demo(n)), (SIZE, SIZE)) for n in (0, 2)])
     vectors = model.embed(crops)
     assert vectors.shape == (2, 512)
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
@@ -514,15 +536,15 @@ def test_a_photos_own_packet_stays(tmp_path: Path) -> None:
         b"</Iptc4xmpExt:DigitalSourceType></rdf:Description></rdf:RDF></x:xmpmeta>"
     )
     target = tmp_path / "own.jpg"
-    target.write_bytes(put_packet(demo("p203/00").read_bytes(), own))
-    swap(demo("p200/00"), target, tmp_path / "out.jpg", model=Inverter(), **TOOLS)
+    target.write_bytes(put_packet(demo(1).read_bytes(), own))
+    swap(demo(0), target, tmp_path / "out.jpg", model=Inverter(), **TOOLS)
     packet, mark = read_packet((tmp_path / "out.jpg").read_bytes()), read_mark(tmp_path / "out.jpg")
     assert b"Camera 7" in packet
     assert b"image/jpeg" in packet
     assert b"digitalCapture" not in packet
     assert mark is not None
     assert mark.source_type == COMPOSITE
-    report = swap(demo("p200/00"), target, tmp_path / "bare.jpg", model=Inverter(), mark=False, **TOOLS)
+    report = swap(demo(0), target, tmp_path / "bare.jpg", model=Inverter(), mark=False, **TOOLS)
     bare = read_mark(tmp_path / "bare.jpg")
     assert bare is not None
     assert not bare.synthetic
@@ -531,13 +553,13 @@ def test_a_photos_own_packet_stays(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("packet", [b"", b"<broken", b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', b"<a/>"])
 def test_odd_packets_are_replaced(packet: bytes) -> None:
-    mark = read_mark(put_packet(demo("p200/00").read_bytes(), marked(packet)))
+    mark = read_mark(put_packet(demo(0).read_bytes(), marked(packet)))
     assert mark is not None
     assert mark.synthetic
 
 
 def test_a_packet_too_long_for_a_jpeg_gives_way_to_the_mark(tmp_path: Path) -> None:
-    photo = load_picture(demo("p200/00").read_bytes())
+    photo = load_picture(demo(0).read_bytes())
     long = marked().replace(b"<rdf:Seq>", b"<rdf:Seq>" + b"<rdf:li>x</rdf:li>" * 5000)
     save_picture(Picture(photo.pixels, photo.seen, packet=long), tmp_path / "a.jpg")
     mark = read_mark(tmp_path / "a.jpg")
@@ -565,6 +587,60 @@ def test_c2pa_needs_its_package_and_its_files(tmp_path: Path, monkeypatch: pytes
         Signer.parse(pair)
 
 
+_CHAIN = """
+[ca]
+basicConstraints=critical,CA:true
+keyUsage=critical,keyCertSign
+subjectKeyIdentifier=hash
+[signer]
+basicConstraints=critical,CA:false
+keyUsage=critical,digitalSignature
+extendedKeyUsage=emailProtection
+subjectKeyIdentifier=hash
+authorityKeyIdentifier=keyid
+"""
+
+
+def _certificates(folder: Path) -> str:
+    """A chain and its key, as --c2pa wants them."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs the program openssl to make certificates")
+    (folder / "x.cnf").write_text(_CHAIN)
+    commands = [
+        "ecparam -name prime256v1 -genkey -noout -out ca.key",
+        "req -new -key ca.key -subj /CN=CA/O=Test -out ca.csr",
+        "x509 -req -in ca.csr -signkey ca.key -days 9 -sha256 -extfile x.cnf -extensions ca -out ca.pem",
+        "ecparam -name prime256v1 -genkey -noout -out sec1.key",
+        "pkcs8 -topk8 -nocrypt -in sec1.key -out key.pem",
+        "req -new -key key.pem -subj /CN=Signer/O=Test -out a.csr",
+        "x509 -req -in a.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 9 -sha256 -extfile x.cnf"
+        " -extensions signer -out a.pem",
+    ]
+    for command in commands:
+        subprocess.run(["openssl", *command.split()], cwd=folder, check=True, capture_output=True)
+    (folder / "chain.pem").write_bytes((folder / "a.pem").read_bytes() + (folder / "ca.pem").read_bytes())
+    return f"{folder / 'chain.pem'},{folder / 'key.pem'}"
+
+
+def test_c2pa_is_read_back(tmp_path: Path) -> None:
+    c2pa = pytest.importorskip("c2pa", reason="needs c2pa-python: pip install 'fstriplets[c2pa]'")
+    from fstriplets.swapping.provenance import Signer
+
+    path = tmp_path / "a.jpg"
+    save_picture(load_picture(demo(0).read_bytes()), path)
+    Signer.parse(_certificates(tmp_path)).sign(path)
+    found = json.loads(c2pa.Reader(str(path)).json())
+    manifest = found["manifests"][found["active_manifest"]]
+    actions = [a["data"]["actions"] for a in manifest["assertions"] if a["label"].startswith("c2pa.actions")]
+    assert actions[0][0]["digitalSourceType"] == COMPOSITE
+    assert {code["code"] for code in found.get("validation_status", [])} <= {"signingCredential.untrusted"}
+    assert read_mark(path) is not None
+    (tmp_path / "key.pem").write_text("no key")
+    with pytest.raises(OutputError, match="cannot be signed"):
+        Signer.parse(f"{tmp_path / 'chain.pem'},{tmp_path / 'key.pem'}").sign(path)
+    assert not list(tmp_path.glob(".*signed*"))
+
+
 # videos
 
 
@@ -572,7 +648,7 @@ def test_c2pa_needs_its_package_and_its_files(tmp_path: Path, monkeypatch: pytes
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four frames of a face that moves, and one without a face, without sound."""
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"
-    photo = cv2.resize(pixels_of(demo("p203/00")), (192, 192), interpolation=cv2.INTER_AREA)
+    photo = cv2.resize(pixels_of(demo(1)), (192, 192), interpolation=cv2.INTER_AREA)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (192, 192))
     for step in range(4):
         writer.write(np.roll(photo, 3 * step, axis=1)[..., ::-1])
@@ -587,9 +663,9 @@ def test_a_video_without_a_library_for_sound(
     monkeypatch.setattr("fstriplets.swapping.video.backend", lambda: "opencv")
     output, seen = tmp_path / "out.mp4", []
     with pytest.raises(MissingDependency, match="--no-audio"):
-        swap(demo("p200/00"), clip, output, model=Inverter(), **TOOLS)
+        swap(demo(0), clip, output, model=Inverter(), **TOOLS)
     model = Inverter()
-    report = swap(demo("p200/00"), clip, output, model=model, audio=False, progress=seen.append, **TOOLS)
+    report = swap(demo(0), clip, output, model=model, audio=False, progress=seen.append, **TOOLS)
     item = report.items[0]
     assert (item.frames, item.frames_swapped, model.embedded) == (5, 4, 1)
     assert [(p.done, p.total, p.what) for p in seen] == [(i, 5, "frames") for i in range(1, 6)]
@@ -606,7 +682,7 @@ def test_a_video_of_nobody_leaves_no_file(tmp_path: Path, monkeypatch: pytest.Mo
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (64, 64))
     writer.write(np.full((64, 64, 3), 99, np.uint8))
     writer.release()
-    report = swap(demo("p200/00"), path, tmp_path / "out.mp4", model=Inverter(), audio=False, **TOOLS)
+    report = swap(demo(0), path, tmp_path / "out.mp4", model=Inverter(), audio=False, **TOOLS)
     assert (report.items[0].reason, report.exit_code()) == ("no_face", 1)
     assert [p.name for p in tmp_path.glob("*.mp4")] == ["grey.mp4"]
 
@@ -659,7 +735,7 @@ def _streams(path: Path) -> Iterator[tuple[str, list[float]]]:
 def test_sound_and_times_stay(clip: Path, tmp_path: Path) -> None:
     source = _with_sound(clip, tmp_path / "sound.mp4")
     output = tmp_path / "out.mp4"
-    report = swap(demo("p200/00"), source, output, model=Inverter(), **TOOLS)
+    report = swap(demo(0), source, output, model=Inverter(), **TOOLS)
     assert report.items[0].frames_swapped >= 3
     before, after = dict(_streams(source)), dict(_streams(output))
     assert after["video"] == pytest.approx(before["video"], abs=0.002)
@@ -671,7 +747,7 @@ def test_sound_and_times_stay(clip: Path, tmp_path: Path) -> None:
     mark = read_mark(output)
     assert mark is not None
     assert mark.synthetic
-    swap(demo("p200/00"), source, tmp_path / "mute.mp4", model=Inverter(), audio=False, **TOOLS)
+    swap(demo(0), source, tmp_path / "mute.mp4", model=Inverter(), audio=False, **TOOLS)
     assert list(dict(_streams(tmp_path / "mute.mp4"))) == ["video"]
 
 
@@ -679,7 +755,7 @@ def test_a_broken_video_is_named(tmp_path: Path) -> None:
     path = tmp_path / "broken.mp4"
     path.write_bytes(b"nothing" * 100)
     with pytest.raises(UserError, match=r"broken\.mp4"):
-        swap(demo("p200/00"), path, tmp_path / "out.mp4", model=Inverter(), audio=False, **TOOLS)
+        swap(demo(0), path, tmp_path / "out.mp4", model=Inverter(), audio=False, **TOOLS)
     assert not list(tmp_path.glob("*out*"))
 
 
@@ -698,3 +774,79 @@ def test_nobody_found_says_why() -> None:
     with pytest.raises(PhotoRejected) as caught:
         swapper.find(np.full((100, 100, 3), 128, np.uint8))
     assert caught.value.reason == "no_face"
+
+
+def test_a_face_that_stays_does_not_tremble(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fstriplets.swapping.swapper import Found
+    from fstriplets.swapping.video import Film
+
+    swapper = Swapper(Inverter(), **TOOLS)
+    rng = np.random.default_rng(4)
+    frame = pixels_of(demo(1))
+    still = swapper.find(frame)[0]
+    five = transform_points(template_points("ffhq", 128), cv2.invertAffineTransform(still.matrix))
+
+    def found(points: np.ndarray) -> Found:
+        return Found(still.box, similarity(points, template_points("ffhq", 128)), still.crop, still.landmarks)
+
+    seen: list[Found] = []
+    trembling = [found(five + rng.normal(0, 0.5, (5, 2))) for _ in range(30)]
+    moved = found(five + np.array([30, 0]))
+    answers = iter([*trembling, moved])
+    monkeypatch.setattr(swapper, "find", lambda frame: [next(answers)])
+    monkeypatch.setattr(swapper, "swap", lambda picture, faces, embedding: seen.extend(faces) or picture)
+    film = Film(swapper, np.ones(4, np.float32), Choice())
+    for _ in range(31):
+        film(frame)
+
+    def places(faces: list[Found]) -> np.ndarray:
+        return np.stack([cv2.invertAffineTransform(face.matrix)[:, 2] for face in faces])
+
+    assert places(seen[10:30]).std(axis=0).max() < 0.6 * places(trembling[10:]).std(axis=0).max()
+    assert np.allclose(seen[30].matrix, moved.matrix)
+    assert film.swapped == 31
+
+
+def test_a_thumbnail_of_the_face_before_is_dropped(tmp_path: Path) -> None:
+    entry = struct.Struct("<HHI4s")
+    thumb = b"\xff\xd8thumbnail\xff\xd9"
+    maker = b"Maker\0"
+    second = 8 + 2 + 12 + 4 + len(maker)
+    tiff = b"II*\0" + struct.pack("<I", 8)
+    tiff += (
+        struct.pack("<H", 1)
+        + entry.pack(0x010F, 2, len(maker), struct.pack("<I", 26))
+        + struct.pack("<I", second)
+    )
+    tiff += maker + struct.pack("<H", 2)
+    tiff += entry.pack(0x0201, 4, 1, struct.pack("<I", second + 30))
+    tiff += entry.pack(0x0202, 4, 1, struct.pack("<I", len(thumb))) + struct.pack("<I", 0) + thumb
+    path = tmp_path / "a.jpg"
+    Image.fromarray(pixels_of(demo(1))).save(path, exif=b"Exif\0\0" + tiff)
+    assert b"thumbnail" in path.read_bytes()
+    picture = load_picture(path.read_bytes())
+    save_picture(picture, tmp_path / "b.jpg")
+    assert b"thumbnail" not in (tmp_path / "b.jpg").read_bytes()
+    with Image.open(tmp_path / "b.jpg") as image:
+        assert image.getexif()[0x010F] == "Maker"
+
+
+def test_kinds_that_are_not_written_become_png(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    photo = Image.fromarray(pixels_of(demo(1)))
+    photo.save(folder / "scan.tiff", description="a scan")
+    photo.putalpha(200)
+    photo.save(folder / "glass.png")
+    report = swap(demo(0), folder, tmp_path / "out", model=Inverter(), **TOOLS)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["glass.png", "scan.tiff.png"]
+    assert any("PNG" in note for note in report.notes)
+    with Image.open(tmp_path / "out" / "scan.tiff.png") as image:
+        assert dict(image.getexif()) == {270: "a scan"}
+    with Image.open(tmp_path / "out" / "glass.png") as image:
+        assert image.mode == "RGBA"
+        assert set(np.unique(np.array(image)[..., 3])) == {200}
+    swap(demo(0), folder / "glass.png", tmp_path / "white.jpg", model=Inverter(), **TOOLS)
+    with Image.open(tmp_path / "white.jpg") as image:
+        corner = np.array(image)[:20, :20].mean()
+    assert corner == pytest.approx((pixels_of(demo(1))[:20, :20] * (200 / 255) + 55).mean(), abs=3)

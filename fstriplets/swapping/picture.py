@@ -44,6 +44,8 @@ WRITTEN = {
     ".webp": "WEBP",
 }
 _ORIENTATION = 0x0112
+#: Tags of a TIFF that tell of the photo; the others tell how that file is laid out.
+_OF_TIFF = {270, 271, 272, 282, 283, 296, 305, 306, 315, 33432, 34665, 34853}
 _PNG_HEAD = 33  # signature and IHDR
 
 
@@ -95,7 +97,10 @@ def load_picture(data: bytes) -> Picture:
         return Picture(seen, seen)
     with Image.open(io.BytesIO(data)) as image:
         profile = image.info.get("icc_profile") or b""
-        kept: dict[str, Any] = {"exif": _upright(image.getexif()), "packet": read_packet(data)}
+        kept: dict[str, Any] = {
+            "exif": _upright(image.getexif(), header.format == "tiff"),
+            "packet": read_packet(data),
+        }
         if image.mode == "CMYK":  # converted for good: nothing that is written holds CMYK
             return Picture(seen, seen, **kept)
         grey = image.mode in ("L", "1", "LA") and "transparency" not in image.info
@@ -122,7 +127,7 @@ def _deep(data: bytes, seen: Pixels, kind: str, orientation: int) -> Picture:
         found = _turned(found, orientation)
     alpha = np.ascontiguousarray(found[..., 3]) if found.shape[2] == 4 else None
     with Image.open(io.BytesIO(data)) as image:
-        profile, exif = image.info.get("icc_profile") or b"", _upright(image.getexif())
+        profile, exif = image.info.get("icc_profile") or b"", _upright(image.getexif(), kind == "tiff")
     pixels = np.ascontiguousarray(found[..., 2::-1])
     return Picture(pixels, seen, alpha, grey, profile, exif, read_packet(data))
 
@@ -134,11 +139,13 @@ def _turned(pixels: Native, orientation: int) -> Native:
     return pixels[:, ::-1] if orientation in (2, 4, 5, 7) else pixels
 
 
-def _upright(exif: Image.Exif) -> bytes:
+def _upright(exif: Image.Exif, of_tiff: bool) -> bytes:
     """EXIF without orientation and thumbnail; empty where there is none."""
     if not len(exif):
         return b""
     exif.pop(_ORIENTATION, None)
+    for tag in set(exif) - _OF_TIFF if of_tiff else ():
+        exif.pop(tag, None)
     exif.get_ifd(1).clear()  # IFD1 is the thumbnail
     try:
         return exif.tobytes()

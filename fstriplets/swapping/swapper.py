@@ -6,7 +6,7 @@ Everything that costs is done once: models are loaded here, and the source's id_
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -67,7 +67,7 @@ class Found:
     matrix: npt.NDArray[np.float64]  #: [2, 3], photo pixels to crop pixels
     crop: Pixels  #: [S, S, 3]
     landmarks: npt.NDArray[np.float64]  #: [5|68, 2] crop pixels
-    cosine: float | None = field(default=None)  #: to the person of Choice.like
+    cosine: float | None = None  #: to the person of Choice.like
 
 
 class Swapper:
@@ -152,11 +152,7 @@ class Swapper:
                     f"the most similar of {len(found)} faces has cosine {cosines[best]:.2f} to the person of"
                     f" --like; --like-min is {choice.like_min:g}",
                 )
-            return [
-                Found(face.box, face.matrix, face.crop, face.landmarks, float(cosines[i]))
-                for i, face in enumerate(found)
-                if i == best
-            ]
+            return [replace(found[best], cosine=float(cosines[best]))]
         if choice.faces == "all":
             return list(found)
         return list(found[: 1 if choice.faces == "largest" else int(choice.faces)])
@@ -169,9 +165,10 @@ class Swapper:
             embedding: id_embedding [D] of the source.
         """
         pixels = picture.pixels.copy()
-        vector = embedding[None]
-        for face in faces:
-            swapped = self.model.swap(face.crop[None], vector)[0]
+        crops = np.stack([face.crop for face in faces])
+        for face, swapped in zip(
+            faces, self.model.swap(crops, np.repeat(embedding[None], len(faces), axis=0)), strict=True
+        ):
             mask = face_mask(face.crop, self._parser.labels(face.crop, face.landmarks), face.landmarks)
             laid = match_colour(swapped, face.crop, mask) if self.colour else swapped
             paste(picture, pixels, laid, mask, face.matrix)

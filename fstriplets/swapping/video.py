@@ -11,6 +11,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fstriplets.errors import MissingDependency, OutputError, PhotoRejected, UserError
+from fstriplets.faces.align import invert, similarity, transform_points, warp
+from fstriplets.faces.templates import template_points
 from fstriplets.swapping.mark import COMPOSITE, FILMS, NOTE, append_to_video
 from fstriplets.swapping.model import Embeddings
 from fstriplets.swapping.picture import Picture
@@ -34,13 +37,16 @@ VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi"})
 _QUALITY = "17"  # x264's constant rate factor: visually lossless
 _COMMENT = f"{NOTE} ({COMPOSITE})"
 _SAME = 0.3  # overlap of boxes from which a face is that of the frame before
+_MOVES = 0.04  # distances between the eyes: a face that moves so far in a frame takes its new crop whole
+_LEAST = 0.25  # of the new crop, however little it moves
 
 
 class Film:
     """Swaps frame after frame and counts.
 
     `largest` means the face that was largest when it first appeared: in later frames the one that overlaps
-    it most is the same person, even if somebody steps closer to the camera.
+    it most is the same person, even if somebody steps closer to the camera. A face that hardly moves keeps
+    nearly the crop of the frame before: the noise of landmarks would make it tremble.
 
     Attributes:
         swapped: frames with a swapped face. faces: swapped in all.
@@ -49,7 +55,7 @@ class Film:
 
     def __init__(self, swapper: Swapper, embedding: Embeddings, choice: Choice) -> None:
         self._swapper, self._embedding, self._choice = swapper, embedding, choice
-        self._last: Found | None = None
+        self._before: list[Found] = []
         self.swapped = self.faces = 0
         self.reason = self.message = ""
 
@@ -60,6 +66,7 @@ class Film:
         except PhotoRejected as error:
             self.reason, self.message = error.reason, error.message
             return frame
+        self._before = faces = [self._steadied(frame, face) for face in faces]
         self.swapped += 1
         self.faces += len(faces)
         pixels: Pixels = self._swapper.swap(Picture(frame, frame), faces, self._embedding).pixels
@@ -68,12 +75,25 @@ class Film:
     def _chosen(self, found: list[Found]) -> list[Found]:
         if self._choice.like is not None or self._choice.faces != "largest":
             return self._swapper.choose(found, self._choice)
-        last = self._last
-        again = max(found, key=lambda face: _overlap(face, last)) if last is not None else found[0]
-        if last is not None and _overlap(again, last) < _SAME:
-            again = found[0]
-        self._last = again
-        return [again]
+        if not self._before:
+            return found[:1]
+        last = self._before[0]
+        again = max(found, key=lambda face: _overlap(face, last))
+        return [again if _overlap(again, last) >= _SAME else found[0]]
+
+    def _steadied(self, frame: Pixels, face: Found) -> Found:
+        """The face in a crop between its own and that of the frame before."""
+        last = max(self._before, key=lambda other: _overlap(face, other), default=None)
+        if last is None or _overlap(face, last) < _SAME:
+            return face
+        model = self._swapper.model
+        ideal = template_points(model.crop, model.size)
+        old, new = (transform_points(ideal, invert(known.matrix)) for known in (last, face))
+        moved = np.hypot(*(new - old).T).mean() / np.hypot(*(new[1] - new[0]))
+        share = float(np.clip(moved / _MOVES, _LEAST, 1))
+        matrix = similarity(share * new + (1 - share) * old, ideal)
+        landmarks = transform_points(transform_points(face.landmarks, invert(face.matrix)), matrix)
+        return replace(face, matrix=matrix, crop=warp(frame, matrix, model.size), landmarks=landmarks)
 
 
 def _overlap(face: Found, other: Found) -> float:
