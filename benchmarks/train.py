@@ -23,7 +23,7 @@ __all__ = ["FAST", "train_swap"]
 #: Device -> recipe keys of the fast step.
 FAST: dict[str, dict[str, Any]] = {
     "cuda": {"precision": "bf16", "channels_last": True, "compile": True},
-    "cpu": {"channels_last": True},
+    "cpu": {"compile": True},
 }
 #: Device -> (image_size, batch_size, steps of a run, pairs of runs).
 _SCALE = {"cuda": (256, 16, 20, 5), "cpu": (64, 4, 1, 3)}

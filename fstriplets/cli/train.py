@@ -106,10 +106,12 @@ def _train(
 
     values = read_recipe(recipe, list(overrides))
     session = Session(values, recipe, command, data, str(output), threads, max_minutes)
-    draw = board(output)
+    others = int(os.environ.get("RANK", 0)) > 0  # of torchrun's ranks the first one speaks
+    draw = board(output) if not others else None
 
     def report(progress: Progress) -> None:
-        draw(progress)
+        if draw is not None:
+            draw(progress)
         if not quiet:
             _show(progress)
 
@@ -117,8 +119,8 @@ def _train(
         done = run_on_cluster(session, scheduler, report, click.echo)
     else:
         done = run_here(session, report, click.echo)
-    if int(os.environ.get("RANK", 0)):
-        return  # of torchrun's ranks the first one speaks
+    if others:
+        return
     if not done:
         click.echo(f"stopped after {max_minutes:g} minutes; the same command goes on: {output}")
         return

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from fstriplets.errors import ConfigError
 from fstriplets.training.loop import Progress, run_training
 from fstriplets.training.ranks import Ranks, open_ranks
 from fstriplets.training.recipe import make_training
@@ -98,6 +99,8 @@ def _run(
     if session.threads:
         torch.set_num_threads(session.threads)
     job, recipe, plain = make_training(session.values, session.data, session.command, session.recipe)
+    if ranks.size > 1 and not hasattr(job, "ranks"):
+        raise ConfigError(f"trainer {plain['trainer']} trains in one process: start it without torchrun")
     if ranks.first and notice:
         for note in getattr(job, "notes", ()):
             notice(note)

@@ -167,13 +167,13 @@ class TripletStream:
 
 
 def first_samples(data: str | Path, split: str, recipe: Recipe, count: int) -> Batch:
-    """The first `count` samples of a split (fewer if it holds fewer), without augmentation, mixed as trained.
+    """The same `count` samples of a split (fewer if it holds fewer) for every seed, without augmentation.
 
     Raises:
         DatasetError: no such split, or a damaged sample.
     """
     still = recipe.model_copy(
-        update={"flip": 0.0, "grey": 0.0, "jitter_share": 0.0, "shuffle": 0, "batch_size": count}
+        update={"flip": 0.0, "grey": 0.0, "jitter_share": 0.0, "shuffle": 256, "seed": 0, "batch_size": count}
     )
     stream = TripletStream(data, split, still, Ranks())
     drawn: list[_Drawn] = []
