@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,11 @@ from tiny_dataset import make_shard
 from fstriplets.errors import ConfigError, DatasetError, OutputError, WeightsError
 from fstriplets.faces.templates import template_points
 from fstriplets.models.networks.mobilefsgan import MobileFSGANGenerator
-from fstriplets.training.loop import run_training
+from fstriplets.training.board import board
+from fstriplets.training.loop import Progress, run_training
 from fstriplets.training.ranks import Ranks
 from fstriplets.training.recipe import load_training, read_recipe
-from fstriplets.training.session import Session, run_here
+from fstriplets.training.session import Session, _run, run_here
 from fstriplets.training.swap import SwapJob
 from fstriplets.training.swap_data import TripletStream, first_samples
 from fstriplets.training.swap_features import FaceCrop, load_features, load_identity
@@ -485,6 +487,37 @@ def test_dask_workers_train_as_one_process(dataset: Path, tmp_path: Path) -> Non
         assert run_on_cluster(session, cluster.scheduler_address, heard.append, heard.append)
     assert any("id loss" in str(message) for message in heard)
     close(tmp_path / "alone", tmp_path / "dask")
+
+
+def test_tensorboard_gets_what_metrics_get(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[tuple[str, float, int]] = []
+
+    class SummaryWriter:
+        def __init__(self, folder: str) -> None:
+            assert folder == str(tmp_path / "tensorboard")
+
+        def add_scalar(self, name: str, value: float, step: int) -> None:
+            written.append((name, value, step))
+
+        def flush(self) -> None:
+            pass
+
+    fake = types.SimpleNamespace(SummaryWriter=SummaryWriter)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", fake)
+    board(tmp_path)(Progress(7, 9, 1.0, 1.0, {"loss": 2.0}))
+    board(tmp_path)(Progress(8, 9, 1.0, 1.0, {"pixel_l1": 3.0}, validation=True))
+    assert written == [("train/loss", 2.0, 7), ("validation/pixel_l1", 3.0, 8)]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    board(tmp_path)(Progress(9, 9, 1.0, 1.0, {"loss": 2.0}))  # not installed: nothing happens
+    assert len(written) == 2
+
+
+def test_trainers_of_one_process_refuse_ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "fstriplets.training.session.make_training", lambda *given: (object(), None, {"trainer": "editor"})
+    )
+    with pytest.raises(ConfigError, match="trainer editor trains in one process"):
+        _run(Session({}, "r", "editor", "d", str(tmp_path)), Ranks(0, 2), None, None, None)
 
 
 def test_another_recipe_in_the_same_folder_is_refused(dataset: Path, tmp_path: Path) -> None:
