@@ -11,6 +11,7 @@ import torch
 from test_edits_warp import drawn_face, landmarks
 
 from fstriplets.edits.flow_gan import FlowGanEditor, apply_maps
+from fstriplets.edits.flow_guide import MIRRORED, face_guide
 from fstriplets.edits.stage import from_tensor, to_tensor
 from fstriplets.faces.align import similarity
 from fstriplets.models.networks.flow_gan import (
@@ -153,11 +154,12 @@ def test_a_face_on_which_no_edit_of_the_hair_shows_is_told() -> None:
 def test_a_window_of_the_maps_is_a_part_of_them() -> None:
     network = generator().eval()
     photo = to_tensor([drawn_face()])
+    guide = torch.from_numpy(face_guide(landmarks()))[None]
     code, strength = edit_code("grin", 1.0)[None], torch.ones(1)
     windows = torch.tensor([[64, 80]])
     with torch.no_grad():
-        whole = compose(photo, network(photo, code, strength))
-        part = compose(photo, network(photo, code, strength, windows, 96), windows)
+        whole = compose(photo, network(photo, guide, code, strength))
+        part = compose(photo, network(photo, guide, code, strength, windows, 96), windows)
     # the outer pixels see the window's edge
     torch.testing.assert_close(part[..., 8:-8, 8:-8], whole[..., 72:152, 88:168], atol=1e-4, rtol=1e-3)
 
@@ -169,6 +171,23 @@ def test_codes_tell_edits_strengths_styles_and_colours_apart() -> None:
     ]
     assert len({tuple(code.tolist()) for code in codes}) == len(codes)
     assert all(code.shape == (CODE_SIZE,) for code in codes)
+
+
+def test_the_guide_follows_the_landmarks_and_mirrors_with_the_face() -> None:
+    points = landmarks()
+    guide = face_guide(points)
+    left = (points[36:42].mean(0) + 0.5) / 4
+    y, x = np.unravel_index(np.hypot(guide[0], guide[1]).argmin(), guide[0].shape)
+    assert np.hypot(x + 0.5 - left[0], y + 0.5 - left[1]) < 1
+    eyes, mouth = guide[18], guide[19]
+    assert eyes.max() == 1
+    assert eyes[:, : int(left[0]) + 8].any()
+    assert np.nonzero(mouth)[0].min() > np.nonzero(eyes)[0].max()
+    flipped = points * [-1, 1] + [SIDE - 1, 0]
+    mirrored = face_guide(flipped[MIRRORED])
+    np.testing.assert_allclose(mirrored[18:, :, ::-1], guide[18:], atol=0.6)
+    np.testing.assert_allclose(mirrored[2, :, ::-1], -guide[0], atol=1e-4)
+    assert (MIRRORED[MIRRORED] == np.arange(68)).all()
 
 
 def test_it_is_small() -> None:

@@ -19,9 +19,10 @@ import numpy as np
 import torch
 
 from fstriplets.edits.base import WeightsRecord
+from fstriplets.edits.flow_guide import face_guide
 from fstriplets.edits.perface import PerFaceEditor
 from fstriplets.errors import PhotoRejected
-from fstriplets.faces.align import invert, similarity, warp
+from fstriplets.faces.align import invert, similarity, transform_points, warp
 from fstriplets.faces.landmarks import five_points
 from fstriplets.faces.templates import template_points
 from fstriplets.models.bundled import bundled_network, one_thread
@@ -101,7 +102,7 @@ class FlowGanEditor(PerFaceEditor):
             told = 1.0  # trained with the colour that is reached; on the way there the maps are scaled
         code = edit_code(wish.edit, told, wish.style, wish.colour)
         with one_thread():
-            maps = self._network(aligned.tensor, code[None], torch.tensor([wish.strength]))
+            maps = self._network(aligned.tensor, aligned.guide, code[None], torch.tensor([wish.strength]))
             stack = torch.cat(maps, 1)[0].permute(1, 2, 0).contiguous().numpy()
         return apply_maps(aligned.photo, stack, aligned.matrix)
 
@@ -129,6 +130,7 @@ class _Aligned:
         self.matrix = np.asarray(similarity(five_points(landmarks), template_points("ffhq", SIDE)))
         pixels = np.clip(np.round(photo * 127.5 + 127.5), 0, 255).astype(np.uint8)
         self.tensor = torch.from_numpy(warp(pixels, self.matrix, SIDE)).permute(2, 0, 1)[None] / 127.5 - 1
+        self.guide = torch.from_numpy(face_guide(transform_points(landmarks, self.matrix)))[None]
 
 
 def _wishes(edit: str, strength: float, rng: np.random.Generator) -> Iterator[Wish]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from fstriplets.edits.flow_gan import Wish
+from fstriplets.edits.flow_guide import MIRRORED, face_guide
 from fstriplets.faces.align import similarity, transform_points
 from fstriplets.faces.landmarks import five_points
 from fstriplets.faces.templates import template_points
@@ -28,6 +29,8 @@ __all__ = ["Batch", "EditPairs"]
 _CLEAR, _EDGE = 18.0, 7
 #: Standard deviations of the crop's errors: landmarks (pixels), scale, shift (pixels), turn (degrees).
 _LANDMARK, _SCALE, _SHIFT, _TURN = 1.5, 0.06, 5.0, 4.0
+#: Standard deviation of the landmarks the guide is drawn from, pixels.
+_GUIDED = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +41,7 @@ class Batch:
         photo, edited: [B, 3, SIDE, SIDE] float32 in [-1, 1].
         region: [B, 1, SIDE, SIDE] 0..1, where they differ.
         code: [B, CODE_SIZE]; strength: [B].
+        guide: [B, GUIDE, CELLS, CELLS] of the photo's landmarks; parts: [B, CELLS, CELLS] its labels.
         windows: [B, 2] top and left of the window to learn from.
         points: [B, 68, 2] landmarks of the edited face, pixels; moves: [B, 68, 2] from there to where the
             photo shows them.
@@ -48,6 +52,8 @@ class Batch:
     region: Tensor
     code: Tensor
     strength: Tensor
+    guide: Tensor
+    parts: Tensor
     windows: Tensor
     points: Tensor
     moves: Tensor
@@ -78,15 +84,18 @@ class EditPairs:
     def collate(self, indices: list[int], rng: np.random.Generator | None) -> Batch:
         """The pairs of these edited pictures; without `rng` as they are, seen through the middle window."""
         rows = [self._pair(i, rng) for i in indices]
-        photo, edited, region, before, after = (np.stack(columns) for columns in zip(*rows, strict=True))
-        corners = [_window(row[2], self.window, rng) for row in rows]
         wishes = [self.wish(i) for i in indices]
+        corners = [_window(row.region, self.window, rng) for row in rows]
+        before, after = (np.stack([row.landmarks[k] for row in rows]) for k in range(2))
+        guided = before if rng is None else before + rng.normal(0, _GUIDED, before.shape)
         return Batch(
-            photo=_tensor(photo),
-            edited=_tensor(edited),
-            region=torch.from_numpy(region)[:, None],
+            photo=_tensor(np.stack([row.photo for row in rows])),
+            edited=_tensor(np.stack([row.edited for row in rows])),
+            region=torch.from_numpy(np.stack([row.region for row in rows]))[:, None],
             code=torch.stack([edit_code(w.edit, w.strength, w.style, w.colour) for w in wishes]),
             strength=torch.tensor([wish.strength for wish in wishes], dtype=torch.float32),
+            guide=torch.from_numpy(np.stack([face_guide(points) for points in guided])),
+            parts=torch.from_numpy(np.stack([row.labels[2::4, 2::4] for row in rows]).astype(np.int64)),
             windows=torch.tensor(corners),
             points=torch.from_numpy(after),
             moves=torch.from_numpy(before - after),
@@ -110,28 +119,43 @@ class EditPairs:
         points = self.pairs.landmarks[self.pairs.base[i]]
         return transform_points(points, _matrix(points, None)).astype(np.float32)
 
-    def _pair(
-        self, i: int, rng: np.random.Generator | None
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Photo and edited photo uint8 [SIDE, SIDE, 3], region float32 [SIDE, SIDE], landmarks of both."""
+    def _pair(self, i: int, rng: np.random.Generator | None) -> _Pair:
         base = int(self.pairs.base[i])
         matrix = _matrix(self.pairs.landmarks[base], rng)
         two = [_crop(self.pairs.pixels(k), matrix) for k in (base, i)]
-        before, after = (
-            transform_points(self.pairs.landmarks[k], matrix).astype(np.float32) for k in (base, i)
-        )
+        points = [transform_points(self.pairs.landmarks[k], matrix).astype(np.float32) for k in (base, i)]
+        if np.linalg.det(matrix[:, :2]) < 0:
+            points = [p[MIRRORED] for p in points]
+        labels = _crop(self.pairs.labels(base), matrix, cv2.INTER_NEAREST)
         if rng is None:
-            return two[0], two[1], _region(*two), before, after
+            return _Pair(two[0], two[1], _region(*two), labels, points)
         if rng.random() < 0.4:
-            labels = [_crop(self.pairs.labels(k), matrix, cv2.INTER_NEAREST) for k in (base, i)]
-            two = _alike(two, rng, _Behind((labels[0] == 0) & (labels[1] == 0), rng))
-        if rng.random() < 0.12:
+            others = _crop(self.pairs.labels(i), matrix, cv2.INTER_NEAREST)
+            two = _alike(two, rng, _Behind((labels == 0) & (others == 0), rng))
+        if rng.random() < 0.1:
             two = _alike(two, rng, lambda p, r: augment.occlude(p, r)[0])
-        if rng.random() < 0.10:
-            two = _alike(two, rng, lambda p, r: augment.hat(p, before, r)[0])
-        clean = _region(*two)
-        two = _alike(two, rng, augment.degrade)
-        return two[0], two[1], clean, before, after
+        if rng.random() < 0.08:
+            two = _alike(two, rng, lambda p, r: augment.hat(p, points[0], r)[0])
+        region = _region(*two)
+        if rng.random() < 0.8:
+            two = _alike(two, rng, augment.degrade)
+        return _Pair(two[0], two[1], region, labels, points)
+
+
+@dataclass(frozen=True, eq=False)
+class _Pair:
+    """One pair, aligned.
+
+    Attributes:
+        photo, edited: uint8 [SIDE, SIDE, 3]; region: float32 [SIDE, SIDE]; labels: uint8 [SIDE, SIDE] of
+            the photo; landmarks: [68, 2] of both.
+    """
+
+    photo: np.ndarray
+    edited: np.ndarray
+    region: np.ndarray
+    labels: np.ndarray
+    landmarks: list[np.ndarray]
 
 
 class _Behind:
@@ -139,7 +163,7 @@ class _Behind:
 
     def __init__(self, background: np.ndarray, rng: np.random.Generator) -> None:
         self._background = background
-        self._other = augment.texture(*background.shape, rng)
+        self._other = augment.texture(background.shape[0], background.shape[1], rng)
 
     def __call__(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return augment.replace_background(picture, self._background, rng, self._other)

@@ -2,7 +2,8 @@
 
 The generator is pulled to the truth (L1 and gradients, each region of an edit weighing the same however
 small or faint it is; at the landmarks the flow is known), kept from touching anything else, and made
-sharp by a conditional patch discriminator with feature matching. Losses are taken in a window round the
+sharp by a conditional patch discriminator with feature matching. That its features tell the parts of the
+face apart makes them useful within few pairs. Losses are taken in a window round the
 edit, at full resolution.
 """
 
@@ -56,6 +57,7 @@ class Recipe(TrainingRecipe):
     outside: float = Field(4.0, ge=0, description="weight of L1 outside")
     gradient: float = Field(4.0, ge=0, description="weight of L1 of the picture's gradients in the region")
     landmarks: float = Field(0.4, ge=0, description="weight of a pixel's error of the flow at the landmarks")
+    parts: float = Field(0.15, ge=0, description="weight of telling the parts of the face apart")
     smooth: float = Field(3.0, ge=0, description="weight of the flow's total variation")
     mask: float = Field(0.03, ge=0, description="weight of the mean mask")
     mask_outside: float = Field(0.15, ge=0, description="weight of mask, flow and gain outside the region")
@@ -81,7 +83,7 @@ class EditorJob:
         self.averaged = FlowGanGenerator().requires_grad_(False)
         self.averaged.load_state_dict(self.generator.state_dict())
         self.discriminator = FlowGanDiscriminator()
-        betas = (0.5, 0.99)
+        betas = (0.7, 0.99)
         self._g = torch.optim.Adam(self.generator.parameters(), recipe.learning_rate, betas)
         self._d = torch.optim.Adam(self.discriminator.parameters(), recipe.learning_rate, betas)
         self._train = EditPairs(PairSet(data, "train", recipe.people), recipe.edits, recipe.window)
@@ -98,13 +100,15 @@ class EditorJob:
         for group in (*self._g.param_groups, *self._d.param_groups):
             group["lr"] = rate
         window = self.recipe.window
-        maps = self.generator(batch.photo, batch.code, batch.strength, batch.windows, window)
+        features = self.generator.features(batch.photo, batch.guide, batch.code)
+        maps = self.generator.heads(features, batch.photo, batch.strength, batch.windows, window)
         result = compose(batch.photo, maps, batch.windows)
         photo, edited, region = (
             _cut(x, batch.windows, window) for x in (batch.photo, batch.edited, batch.region)
         )
         values = self._truth(result, edited, region) | self._thrift(maps, region)
         values["landmarks"] = _misplaced(maps.flow, batch)
+        values["parts"] = F.cross_entropy(self.generator.parts(features), batch.parts)
         if step >= self.recipe.adversarial_from:
             side = window * 3 // 4 // 16 * 16  # the middle is enough, and cheaper
             middle = slice((window - side) // 2, (window + side) // 2)
@@ -216,7 +220,7 @@ class EditorJob:
 
     def _measure(self, pair: Batch) -> np.ndarray:
         """Sums over a pair: error and copying's error inside, change outside, pixels outside."""
-        result = compose(pair.photo, self.averaged(pair.photo, pair.code, pair.strength))
+        result = compose(pair.photo, self.averaged(pair.photo, pair.guide, pair.code, pair.strength))
         inside, outside = pair.region, (pair.region < 0.01).float()
         wrong, copied, moved = (
             (a - b).abs().mean(1, keepdim=True)

@@ -10,11 +10,12 @@ stays (wrinkles, hair colour), mask and colour paint what was not there (teeth, 
 attention mask is GANimation's (Pumarola et al., ECCV 2018); flow and gain are ours. Where all maps are 0,
 the photo keeps its own pixels, at whatever resolution the maps are applied.
 
-The picture enters with its 4x4 blocks as channels (Shi et al., CVPR 2016), so that the U-Net works at
-64 px and below and still sees and writes every pixel. Normalisation is per picture (GroupNorm), and the
-code acts as scale and shift behind it (FiLM, Perez et al., AAAI 2018). The discriminator is a conditional
-patch discriminator (Isola et al., CVPR 2017) on pairs (photo, result), with the code projected onto its
-features (Miyato & Koyama, ICLR 2018) and spectral normalisation.
+Beside the photo it reads where the landmarks are, and in training its features also have to tell the parts
+of the face apart. The picture enters with its 4x4 blocks as channels (Shi et al., CVPR 2016), so that the
+U-Net works at 64 px and below and still sees and writes every pixel. Normalisation is per picture
+(GroupNorm), and the code acts as scale and shift behind it (FiLM, Perez et al., AAAI 2018). The
+discriminator is a conditional patch discriminator (Isola et al., CVPR 2017) on pairs (photo, result), with
+the code projected onto its features (Miyato & Koyama, ICLR 2018) and spectral normalisation.
 """
 
 from __future__ import annotations
@@ -29,9 +30,12 @@ from torch.nn.utils.parametrizations import spectral_norm
 from fstriplets.models.networks.shapes import check_shape
 
 __all__ = [
+    "CELLS",
     "CODE_SIZE",
     "EDITS",
     "FRAME_STYLES",
+    "GUIDE",
+    "PARTS",
     "SIDE",
     "FlowGanDiscriminator",
     "FlowGanGenerator",
@@ -51,6 +55,10 @@ FRAME_STYLES = 4
 CODE_SIZE = 2 * len(EDITS) + FRAME_STYLES + 3
 #: Side of the aligned face the network works on, pixels.
 SIDE = 256
+#: Side of the guide and of the finest features; channels of the guide (edits/flow_guide.py).
+CELLS, GUIDE = SIDE // 4, 21
+#: Part labels (synth.regions.LABELS) the features are made to tell apart in training.
+PARTS = 13
 
 #: Farthest a pixel moves, as a share of half the side; strongest gain, natural logarithm.
 _REACH, _GAIN = 0.3, 2.0
@@ -127,8 +135,6 @@ class FlowGanGenerator(nn.Module):
         code_width: of the code's embedding.
     """
 
-    grid: Tensor
-
     def __init__(
         self,
         widths: tuple[int, int, int, int] = (24, 48, 96, 128),
@@ -142,7 +148,8 @@ class FlowGanGenerator(nn.Module):
         )
         for layer, spread in ((self.code[0], 0.7), (self.code[2], 0.2)):
             nn.init.normal_(layer.get_parameter("weight"), std=spread)
-        self.stem = nn.Conv2d(48 + 2, a, 3, 1, 1)
+        self.stem = nn.Conv2d(48, a, 3, 1, 1)
+        self.guide = nn.Conv2d(GUIDE, a, 1)
         self.down1 = _Block(a, b, code_width, 2)
         self.same1 = _Block(b, b, code_width)
         self.down2 = _Block(b, c, code_width, 2)
@@ -152,6 +159,7 @@ class FlowGanGenerator(nn.Module):
         self.shrink2, self.up2 = nn.Conv2d(d, c, 1), _Block(c, c, code_width)
         self.shrink1, self.up1 = nn.Conv2d(c, b, 1), _Block(b, b, code_width)
         self.shrink0, self.up0 = nn.Conv2d(b, a, 1), _Block(a, a, code_width)
+        self.parts = nn.Conv2d(a, PARTS, 1)
         self.coarse = nn.Conv2d(a, 2 + 3, 3, 1, 1)  # flow and gain at 64 px
         self.widen = nn.Conv2d(a, 4 * 12, 1)
         self.fine1 = nn.Conv2d(12 + 12, fine, 3, 1, 1)
@@ -160,27 +168,35 @@ class FlowGanGenerator(nn.Module):
             nn.init.normal_(layer.weight, std=1e-3)
             layer.bias = nn.Parameter(torch.zeros(layer.out_channels))
         nn.init.constant_(self.fine2.get_parameter("bias")[:4], -1.0)  # begin with a faint mask
-        line = (torch.arange(SIDE // 4) + 0.5) / (SIDE // 8) - 1
-        grid = torch.stack(torch.meshgrid(line, line, indexing="xy"))
-        self.register_buffer("grid", grid[None], persistent=False)
 
     def forward(
-        self, photo: Tensor, code: Tensor, strength: Tensor, windows: Tensor | None = None, size: int = SIDE
+        self,
+        photo: Tensor,
+        guide: Tensor,
+        code: Tensor,
+        strength: Tensor,
+        windows: Tensor | None = None,
+        size: int = SIDE,
     ) -> Maps:
         """Predict.
 
         Args:
             photo: [B, 3, SIDE, SIDE] in [-1, 1], aligned to the `ffhq` template.
+            guide: [B, GUIDE, CELLS, CELLS], where its features are: edits.flow_guide.face_guide.
             code: [B, CODE_SIZE], see `edit_code`.
             strength: [B] 0..1 scales what is predicted; 0 gives maps of 0.
             windows: [B, 2] top and left of a window of `size` pixels, all multiples of 4: only that part
                 of the maps is made, which is most of the cost. None: all of it.
         """
+        return self.heads(self.features(photo, guide, code), photo, strength, windows, size)
+
+    def features(self, photo: Tensor, guide: Tensor, code: Tensor) -> Tensor:
+        """What the heads read, `parts` among them: [B, C, CELLS, CELLS]."""
         check_shape("photo", photo, [None, 3, SIDE, SIDE])
+        check_shape("guide", guide, [photo.shape[0], GUIDE, CELLS, CELLS])
         check_shape("code", code, [photo.shape[0], CODE_SIZE])
-        blocks = F.pixel_unshuffle(photo, 4)
         embedded = self.code(code)
-        x0 = self.stem(torch.cat([blocks, self.grid.expand(photo.shape[0], -1, -1, -1)], 1))
+        x0 = self.stem(F.pixel_unshuffle(photo, 4)) + self.guide(guide)
         x1 = self.same1(self.down1(x0, embedded), embedded)
         x2 = self.same2(self.down2(x1, embedded), embedded)
         x = self.down3(x2, embedded)
@@ -188,7 +204,12 @@ class FlowGanGenerator(nn.Module):
             x = block(x, embedded)
         x = self.up2(_double(self.shrink2(x)) + x2, embedded)
         x = self.up1(_double(self.shrink1(x)) + x1, embedded)
-        x = self.up0(_double(self.shrink0(x)) + x0, embedded)
+        return self.up0(_double(self.shrink0(x)) + x0, embedded)  # type: ignore[no-any-return]
+
+    def heads(
+        self, x: Tensor, photo: Tensor, strength: Tensor, windows: Tensor | None = None, size: int = SIDE
+    ) -> Maps:
+        """The maps of `features`; arguments as of `forward`."""
         coarse = self.coarse(x)
         if windows is not None:
             corners, cells = (windows // 4).tolist(), size // 4
