@@ -272,14 +272,25 @@ def _face(size: int = 128) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_what_lies_over_the_face_is_no_face() -> None:
     crop, labels, points = _face()
     free = face_mask(crop, labels, points)
-    labels[50:60, 30:100] = PARTS.index("glasses")
+    labels[56:60, 36:92] = PARTS.index("glasses")  # a frame
     labels[80:100, 40:60] = PARTS.index("background")  # a hand
     labels[:45] = PARTS.index("hair")
     covered = face_mask(crop, labels, points)
     assert free.max() == 1
     assert free[~np.isin(_face()[1], [i for i, name in enumerate(PARTS) if name != "background"])].max() == 0
-    assert covered[50:60, 30:100].max() == covered[80:100, 40:60].max() == covered[:45].max() == 0
+    assert covered[56:60, 36:92].max() == covered[80:100, 40:60].max() == covered[:45].max() == 0
     assert covered[72, 64] > 0.9
+
+
+@pytest.mark.parametrize(("luma", "stays"), [(120, False), (20, True)])
+def test_sunglasses_stay_and_clear_lenses_do_not(luma: int, stays: bool) -> None:
+    crop, labels, points = _face()
+    labels[50:66, 36:92] = PARTS.index("glasses")
+    crop[50:66, 36:92] = luma
+    labels[70:73, 62:65] = PARTS.index("background")  # a parser's doubt
+    mask = face_mask(crop, labels, points)
+    assert (mask[50:66, 36:92].max() == 0) == stays
+    assert mask[71, 63] > 0.4
 
 
 def test_a_parser_that_sees_face_everywhere_is_held_by_the_landmarks() -> None:

@@ -24,13 +24,19 @@ Pixels = npt.NDArray[np.uint8]
 Points = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.float32]
 Affine = npt.NDArray[np.float64]
+Shape = npt.NDArray[np.bool_]
 
 _FACE = tuple(PARTS.index(name) for name in ("skin", "brows", "eyes", "nose", "mouth", "lips", "beard"))
-#: What lies on the face and stays: the mask fades towards it quickly, towards the face's outline slowly.
-_ON_FACE = PARTS.index("glasses")
+_GLASSES = PARTS.index("glasses")
 # Shares of the crop's side.
 _BEYOND = 0.05  # how far from the landmarks' outline a parser is believed
-_FADE, _FADE_ON_FACE, _FADE_EDGE = 0.06, 0.012, 0.04
+_FADE, _FADE_EDGE = 0.06, 0.04  # towards the face's outline, and towards the crop's
+_FADE_IN_FRONT = 0.012  # towards what is in front of the face
+_ROUND = 0.016  # gaps and thorns of the parser's outline
+_LENS = 0.025  # half the width from which a part of glasses is a lens
+_MOSTLY_LENS = 0.15  # of the glasses' area
+_DARK = 0.55  # of the face's brightness: a darker lens hides what is behind it
+_SPECK = 0.003  # of the crop's area
 _MIN_SHARE = 0.005  # of the crop: less face than that gives no statistics
 _SPREAD = (0.6, 1.7)  # how far the match may change contrast
 _BAND = 512  # rows
@@ -52,17 +58,45 @@ def face_mask(crop: Pixels, labels: Pixels, landmarks: Points) -> Mask:
     reach = 2 * max(1, round(_BEYOND * size)) + 1
     near = cv2.dilate(near, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
     face = np.isin(labels, _FACE) & (near > 0)
-    worn = labels == _ON_FACE
-    solid = _rounded(face | (worn & (near > 0)), max(1, round(0.012 * size)))
+    worn = (labels == _GLASSES) & (near > 0)
+    kept = _kept_glasses(crop, face, worn)
+    face = _without_specks(face | worn) & ~kept
+    solid = _rounded(face | worn, max(1, round(_ROUND * size)))
     outline = _rise(solid, _FADE * size)
-    inner = _rise(face, max(1.5, _FADE_ON_FACE * size))
+    inner = _rise(face, max(1.5, _FADE_IN_FRONT * size))
     edge = np.arange(size, dtype=np.float32)
     edge = _smooth(np.minimum(edge, edge[::-1]) / (_FADE_EDGE * size))
     mask: Mask = np.minimum(np.minimum(outline, inner), np.minimum(edge[:, None], edge[None, :]))
     return mask
 
 
-def _rounded(shape: npt.NDArray[np.bool_], reach: int) -> npt.NDArray[np.bool_]:
+def _kept_glasses(crop: Pixels, face: Shape, worn: Shape) -> Shape:
+    """The part of what a parser calls glasses that stays the target's.
+
+    Frames stay, and so do sunglasses. Where the parser calls clear lenses glasses too, it cannot tell the
+    frame from the eyes behind it: then nothing stays, and the swap, which keeps glasses too, is shown.
+    """
+    if worn.sum() < _SPECK * worn.size or not face.any():
+        return np.zeros_like(worn)
+    reach = round(_LENS * crop.shape[0])
+    element = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    wide = cv2.morphologyEx(worn.astype(np.uint8), cv2.MORPH_OPEN, element) > 0
+    if wide.sum() < _MOSTLY_LENS * worn.sum():
+        return worn
+    luma = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
+    dark = np.median(luma[wide]) < _DARK * np.median(luma[face])
+    return worn if dark else np.zeros_like(worn)
+
+
+def _without_specks(face: Shape) -> Shape:
+    """The face with its small holes filled: a parser's doubt, not something in front of it."""
+    _, parts, found, _ = cv2.connectedComponentsWithStats((~face).astype(np.uint8), connectivity=8)
+    small = found[:, cv2.CC_STAT_AREA] < _SPECK * face.size
+    small[0] = False  # the face itself
+    return np.asarray(face | small[parts])
+
+
+def _rounded(shape: Shape, reach: int) -> Shape:
     """Without the thin gaps between the parts of a face, and without thorns."""
     element = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
     filled = cv2.morphologyEx(shape.astype(np.uint8), cv2.MORPH_CLOSE, element)
@@ -70,7 +104,7 @@ def _rounded(shape: npt.NDArray[np.bool_], reach: int) -> npt.NDArray[np.bool_]:
     return np.asarray(cv2.morphologyEx(filled, cv2.MORPH_OPEN, element) > 0)
 
 
-def _rise(shape: npt.NDArray[np.bool_], width: float) -> Mask:
+def _rise(shape: Shape, width: float) -> Mask:
     """0 outside a shape, rising to 1 over `width` pixels inside it."""
     padded = cv2.copyMakeBorder(shape.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_REPLICATE)
     distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
