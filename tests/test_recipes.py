@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,26 @@ from pydantic import BaseModel
 from fstriplets.config import EditConfig, PipelineConfig, load_config
 from fstriplets.errors import ConfigError
 from fstriplets.resources import recipe, recipes
+from fstriplets.training.recipe import TRAINERS, read_recipe
 from fstriplets.triplets.kinds import KINDS
 
 
-@pytest.mark.parametrize("name", recipes())
+def _trains(name: str) -> bool:
+    return "trainer" in yaml.safe_load(recipe(name).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", [name for name in recipes() if not _trains(name)])
 def test_recipe_is_valid_by_name_and_by_path(name: str) -> None:
     assert load_config(name) == load_config(recipe(name))
+
+
+@pytest.mark.parametrize("name", [name for name in recipes() if _trains(name)])
+def test_recipe_of_a_trainer_is_valid(name: str) -> None:
+    values = read_recipe(name, [])
+    command, module = TRAINERS[values.pop("trainer")]
+    assert import_module(module).Recipe.model_validate(values).steps
+    text = recipe(name).read_text(encoding="utf-8")
+    assert f"fstriplets train {command} {name}" in text, "say in the file how it is started"
 
 
 def test_the_recipes_people_are_told_of_are_shipped() -> None:
