@@ -60,7 +60,9 @@ def given(points: np.ndarray = FIVE) -> tuple[tuple[float, float], ...]:
 
 
 def stage(**fields: Any) -> FaceStage:
-    return FaceStage(PipelineConfig(**{"detector": "given", "embedder": "none", **fields}))
+    """Given landmarks and geometry alone, unless told otherwise: the pictures here are drawn, not photos."""
+    plain = {"detector": "given", "embedder": "none", "landmarker": "template", "pose_estimator": "landmarks"}
+    return FaceStage(PipelineConfig(**{**plain, **fields}))
 
 
 # templates and alignment
@@ -475,7 +477,7 @@ def test_a_photo_whose_faces_all_fail_keeps_the_reason_of_the_largest() -> None:
 
 def test_auto_takes_given_landmarks_and_else_looks_itself() -> None:
     one = stage(detector="auto")
-    assert "lbp" in one.fingerprint
+    assert "bundled" in one.fingerprint
     (found,) = one.candidates(photo(landmarks=given()), decoded(scene()))
     assert found.face.score == 1.0
     with pytest.raises(PhotoRejected, match="no_face"):
@@ -494,7 +496,7 @@ def test_lbp_finds_a_face_without_any_download() -> None:
 @pytest.mark.parametrize(
     ("fields", "error", "text"),
     [
-        ({"detector": "yolo"}, ConfigError, "aligned, auto, given"),
+        ({"detector": "yolo"}, ConfigError, "aligned, auto, bundled, given"),
         ({"crop": "square"}, ConfigError, "arcface, ffhq, mobilefsgan"),
         ({"embedder": "facenet"}, ConfigError, "mobilefacenet_foamliu"),
         ({"embedder": "no/such.onnx"}, ConfigError, "no such file"),
@@ -517,7 +519,7 @@ def test_missing_insightface_is_the_install_command(monkeypatch: pytest.MonkeyPa
     _hide(monkeypatch, "insightface", ImportError("No module named 'insightface'"))
     with pytest.raises(MissingDependency, match=r"pip install 'fstriplets\[insightface\]'"):
         stage(detector="insightface")
-    assert "lbp" in stage(detector="auto").fingerprint
+    assert "bundled" in stage(detector="auto").fingerprint
 
 
 def _hide(monkeypatch: pytest.MonkeyPatch, package: str, error: ImportError) -> None:

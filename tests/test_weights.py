@@ -94,7 +94,8 @@ def test_the_shipped_table_is_complete_and_unambiguous() -> None:
     rows = W.registry().values()
     assert {"yunet", "mobilefacenet_foamliu", "fsanet_1x1", "fsanet_var"} <= {row.name for row in rows}
     assert len({row.sha256 for row in rows}) == len({row.file for row in rows}) == len(rows)
-    assert all(row.licence and row.paper and row.source and row.input and row.output for row in rows)
+    assert all(row.licence and row.source and row.input and row.output for row in rows)
+    assert all(row.paper or row.bundled for row in rows)
 
 
 def test_unknown_name_suggests_the_near_one() -> None:
@@ -298,7 +299,9 @@ def test_commands(home: Path) -> None:
     assert imported.exit_code == 0
     assert "toy  embedder  MIT" in imported.output
     assert "installed" in run(weights, ["list"]).output
-    assert "1 checked, 0 not as registered" in run(weights, ["verify"]).output
+    checked = run(weights, ["verify"]).output
+    assert "toy" in checked
+    assert "0 not as registered" in checked
     (W.weights_folder() / "toy.onnx").write_bytes(b"x")
     broken = run(weights, ["verify"])
     assert broken.exit_code == 1

@@ -41,6 +41,9 @@ class Embedder(Protocol):
     fingerprint: str
     weights: dict[str, str]
 
+    # Optional: own_cosine(cosine: float) -> float, where its cosines mean something else than those of public
+    # recognisers, for which `identity_check.min_similarity` is made; see embed_bundled.py.
+
     def embed(self, crops: Pixels, landmarks: npt.NDArray[np.floating[Any]]) -> Embeddings:
         """crops uint8 [B, S, S, 3] RGB, landmarks [B, 5|68, 2] crop px -> [B, D] L2-normalised."""
         ...
@@ -57,7 +60,7 @@ EMBEDDERS: Registry[Any] = Registry(
 
 
 def load_embedder(config: PipelineConfig) -> Embedder | None:
-    """The embedder of `config.embedder`; None for `none`, and for `auto` with nothing installed.
+    """The embedder of `config.embedder`; None for `none`. `auto`: a public recogniser, else the bundled one.
 
     Raises:
         ConfigError: unknown name, or a path that does not exist.
@@ -65,10 +68,13 @@ def load_embedder(config: PipelineConfig) -> Embedder | None:
     """
     name = config.embedder
     known = [e.name for e in registry().values() if e.role == "embedder" and not e.bundled]
+    if name == "auto":
+        public = next((choice for choice in known if installed(choice)), None)
+        if public is not None:
+            return _registered(public)
+        name = "bundled" if installed("face_embedder") else "none"
     if name == "none":
         return None
-    if name == "auto":
-        return next((_registered(choice) for choice in known if installed(choice)), None)
     if name in known:
         return _registered(name)
     if name.endswith(".onnx"):

@@ -224,13 +224,16 @@ class FaceStage:
         good = [i for i, item in enumerate(faces) if _ok(item) and item.face.embedding is not None]
         if not good:
             return faces
-        limit = self.config.identity_check.min_similarity
+        stated = self.config.identity_check.min_similarity
+        limit = getattr(self._embedder, "own_cosine", float)(stated)
         vectors = np.array([faces[i].face.embedding for i in good], np.float32)
         similarities, belongs = check_identity(vectors, limit)
         for i, cosine, member in zip(good, similarities, belongs, strict=True):
             change: dict[str, Any] = {"similarity": float(cosine)}
             if not member:
-                why = f"cosine {cosine:.2f} to the person's other faces, min_similarity is {limit:g}"
+                why = f"cosine {cosine:.2f} to the person's other faces, min_similarity is {stated:g}"
+                if limit != stated:
+                    why += f", {limit:.2f} with this embedder"
                 change |= {"status": "rejected", "reason": "not_the_person", "message": why}
             faces[i] = replace(faces[i], face=replace(faces[i].face, **change))
         return faces
