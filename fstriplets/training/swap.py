@@ -77,8 +77,9 @@ class SwapJob:
             images = [image.float() for image in self._run_generator(target, embeddings).images]
         values: dict[str, Tensor] = {}
         if self.discriminator is not None:
-            real = torch.where(batch.real_is_target.to(self.device)[:, None, None, None], target, source)
-            values |= self._judge(real, images)
+            members = torch.stack([source, target, result], dim=1)
+            real = members[torch.arange(len(members)), batch.real]
+            values |= self._judge(self._laid_out(real), images)
         values |= self._swap(images, embeddings, target, result, batch.has_result.to(self.device))
         self.average.follow(self.generator, step)
         self._place = batch.place

@@ -28,7 +28,7 @@ from torch import Tensor
 from fstriplets.errors import DatasetError
 from fstriplets.records import content_id, seed_of
 from fstriplets.shards.mixing import Mix, ordered_samples
-from fstriplets.shards.stream import StoredSample
+from fstriplets.shards.stream import ROLES, StoredSample
 from fstriplets.shards.tensors import Decoder
 from fstriplets.shards.urls import ShardUrl, find_shards
 from fstriplets.training.ranks import Ranks
@@ -59,7 +59,7 @@ class Batch:
     target: Tensor  #: [B, 3, S, S] uint8
     result: Tensor  #: [B, 3, S, S] uint8; blank where `has_result` is False
     has_result: Tensor  #: [B] bool
-    real_is_target: Tensor  #: [B] bool: which member is unedited; False: the source
+    real: Tensor  #: [B] number of the unedited member: 0 source, 1 target, 2 result
     kinds: list[str]
     keys: list[str]
     look: Look
@@ -152,7 +152,7 @@ class TripletStream:
             whole["target"],
             whole["result"],
             whole["meta"]["has_result"],
-            torch.tensor([sample.meta["real"] == "target" for sample in samples]),
+            torch.tensor([ROLES.index(sample.meta["real"]) for sample in samples]),
             [str(sample.meta["kind"]) for sample in samples],
             whole["__key__"],
             _look(self._recipe, drawn),
