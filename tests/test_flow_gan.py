@@ -143,7 +143,7 @@ def test_a_face_on_which_no_edit_of_the_hair_shows_is_told() -> None:
     silent = generator(0.0)
     torch.nn.init.zeros_(silent.coarse.bias)
     torch.nn.init.constant_(silent.fine2.bias, -9.0)
-    silent.fine2.bias.data[16:] = 0
+    silent.fine2.bias.data[:, 16:] = 0
     points = torch.from_numpy(landmarks()[None])
     result = FlowGanEditor(silent).edit(
         to_tensor([drawn_face()]), "hair", torch.ones(1), torch.zeros(1, dtype=torch.int64), landmarks=points

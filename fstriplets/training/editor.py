@@ -37,6 +37,7 @@ __all__ = ["EditorJob", "Recipe", "make_job"]
 
 #: Added to a region's area (share of the window), so that tiny regions do not explode.
 _FLOOR = 0.02
+_HEADS = 2.0  # learning rate of the heads, times the trunk's
 _HELD_OUT_EACH = 6  # pairs of an edit in a validation
 
 
@@ -84,7 +85,10 @@ class EditorJob:
         self.averaged.load_state_dict(self.generator.state_dict())
         self.discriminator = FlowGanDiscriminator()
         betas = (0.7, 0.99)
-        self._g = torch.optim.Adam(self.generator.parameters(), recipe.learning_rate, betas)
+        # the heads of an edit learn from its own pairs alone, and take larger steps
+        heads = [p for p in self.generator.parameters() if p.shape[0] == len(EDITS)]
+        trunk = [p for p in self.generator.parameters() if p.shape[0] != len(EDITS)]
+        self._g = torch.optim.Adam([{"params": trunk}, {"params": heads}], recipe.learning_rate, betas)
         self._d = torch.optim.Adam(self.discriminator.parameters(), recipe.learning_rate, betas)
         self._train = EditPairs(PairSet(data, "train", recipe.people), recipe.edits, recipe.window)
         self._held_out: EditPairs | None = None
@@ -99,9 +103,10 @@ class EditorJob:
         rate = self.recipe.learning_rate * warmup_cosine(step, self.recipe.steps)
         for group in (*self._g.param_groups, *self._d.param_groups):
             group["lr"] = rate
+        self._g.param_groups[1]["lr"] = _HEADS * rate
         window = self.recipe.window
         features = self.generator.features(batch.photo, batch.guide, batch.code)
-        maps = self.generator.heads(features, batch.photo, batch.strength, batch.windows, window)
+        maps = self.generator.heads(features, batch.photo, batch.code, batch.strength, batch.windows, window)
         result = compose(batch.photo, maps, batch.windows)
         photo, edited, region = (
             _cut(x, batch.windows, window) for x in (batch.photo, batch.edited, batch.region)

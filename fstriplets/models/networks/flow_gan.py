@@ -126,6 +126,21 @@ class _Block(nn.Module):
         return x + y if self.residual else y
 
 
+class _Heads(nn.Module):
+    """A convolution with weights of its own for each edit: what one edit learns costs the others nothing."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, spread: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(len(EDITS), outputs, inputs, kernel, kernel) * spread)
+        self.bias = nn.Parameter(torch.zeros(len(EDITS), outputs))
+        self.padding = kernel // 2
+
+    def forward(self, x: Tensor, edits: list[int]) -> Tensor:
+        """Each picture of x [B, C, H, W] by the weights of its edit."""
+        rows = zip(torch.split(x, 1), edits, strict=True)
+        return torch.cat([F.conv2d(r, self.weight[e], self.bias[e], padding=self.padding) for r, e in rows])
+
+
 class FlowGanGenerator(nn.Module):
     """Photo and code in, maps out.
 
@@ -160,14 +175,11 @@ class FlowGanGenerator(nn.Module):
         self.shrink1, self.up1 = nn.Conv2d(c, b, 1), _Block(b, b, code_width)
         self.shrink0, self.up0 = nn.Conv2d(b, a, 1), _Block(a, a, code_width)
         self.parts = nn.Conv2d(a, PARTS, 1)
-        self.coarse = nn.Conv2d(a, 2 + 3, 3, 1, 1)  # flow and gain at 64 px
-        self.widen = nn.Conv2d(a, 4 * 12, 1)
-        self.fine1 = nn.Conv2d(12 + 12, fine, 3, 1, 1)
-        self.fine2 = nn.Conv2d(fine, 4 * 5, 3, 1, 1)  # mask, colour and shade at 256 px
-        for layer in (self.coarse, self.fine2):
-            nn.init.normal_(layer.weight, std=1e-3)
-            layer.bias = nn.Parameter(torch.zeros(layer.out_channels))
-        nn.init.constant_(self.fine2.get_parameter("bias")[:4], -1.0)  # begin with a faint mask
+        self.coarse = _Heads(a, 2 + 3, 3, 1e-3)  # flow and gain at 64 px
+        self.widen = _Heads(a, 4 * 12, 1, a**-0.5)
+        self.fine1 = _Heads(12 + 12, fine, 3, (9 * 24) ** -0.5)
+        self.fine2 = _Heads(fine, 4 * 5, 3, 1e-3)  # mask, colour and shade at 256 px
+        nn.init.constant_(self.fine2.bias[:, :4], -1.0)  # begin with a faint mask
 
     def forward(
         self,
@@ -188,7 +200,7 @@ class FlowGanGenerator(nn.Module):
             windows: [B, 2] top and left of a window of `size` pixels, all multiples of 4: only that part
                 of the maps is made, which is most of the cost. None: all of it.
         """
-        return self.heads(self.features(photo, guide, code), photo, strength, windows, size)
+        return self.heads(self.features(photo, guide, code), photo, code, strength, windows, size)
 
     def features(self, photo: Tensor, guide: Tensor, code: Tensor) -> Tensor:
         """What the heads read, `parts` among them: [B, C, CELLS, CELLS]."""
@@ -207,16 +219,23 @@ class FlowGanGenerator(nn.Module):
         return self.up0(_double(self.shrink0(x)) + x0, embedded)  # type: ignore[no-any-return]
 
     def heads(
-        self, x: Tensor, photo: Tensor, strength: Tensor, windows: Tensor | None = None, size: int = SIDE
+        self,
+        x: Tensor,
+        photo: Tensor,
+        code: Tensor,
+        strength: Tensor,
+        windows: Tensor | None = None,
+        size: int = SIDE,
     ) -> Maps:
         """The maps of `features`; arguments as of `forward`."""
-        coarse = self.coarse(x)
+        edits = code[:, len(EDITS) : 2 * len(EDITS)].argmax(1).tolist()
+        coarse = self.coarse(x, edits)
         if windows is not None:
             corners, cells = (windows // 4).tolist(), size // 4
             x, coarse = (_cut(maps, corners, cells) for maps in (x, coarse))
             photo = _cut(photo, windows.tolist(), size)
-        fine = torch.cat([F.pixel_shuffle(self.widen(x), 2), F.pixel_unshuffle(photo, 2)], 1)
-        fine = F.pixel_shuffle(self.fine2(F.silu(self.fine1(fine))), 2)
+        fine = torch.cat([F.pixel_shuffle(self.widen(x, edits), 2), F.pixel_unshuffle(photo, 2)], 1)
+        fine = F.pixel_shuffle(self.fine2(F.silu(self.fine1(fine, edits)), edits), 2)
         return self._maps(coarse, fine, strength[:, None, None, None])
 
     def _maps(self, coarse: Tensor, fine: Tensor, strength: Tensor) -> Maps:
