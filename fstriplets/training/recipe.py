@@ -77,10 +77,16 @@ def make_training(
     try:
         recipe: TrainingRecipe = module.Recipe.model_validate(values)
     except ValidationError as error:
-        lines = [f"{path}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise ConfigError("\n".join(lines)) from error
+        raise ConfigError("\n".join(f"{path}: {_said(dict(e))}" for e in error.errors())) from error
     place = data if "://" in str(data) else Path(data)
     return module.make_job(recipe, place), recipe, {"trainer": name, **recipe.model_dump(mode="json")}
+
+
+def _said(error: dict[str, Any]) -> str:
+    """A pydantic error in a line that begins with the key; errors of several keys name theirs themselves."""
+    key = ".".join(map(str, error["loc"]))
+    text = "unknown key" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")
+    return f"{key}: {text}" if key else text
 
 
 def read_recipe(path: str | Path, overrides: list[str]) -> dict[str, Any]:
