@@ -23,7 +23,7 @@ __all__ = ["BundledEmbedder", "smooth_identity"]
 
 #: Cosines to the person's other faces at which public recognisers and this one lose about as many of the
 #: person's own photos (docs/faces.md).
-_PUBLIC, _OWN = (-1.0, 0.2, 0.35, 0.5, 1.0), (-1.0, 0.05, 0.15, 0.28, 1.0)
+_PUBLIC, _OWN = (-1.0, 0.2, 0.35, 0.5, 1.0), (-1.0, 0.1, 0.25, 0.42, 1.0)
 
 
 class BundledEmbedder:
