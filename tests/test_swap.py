@@ -466,6 +466,10 @@ def test_an_export_is_read_by_its_head(weights: Path, tmp_path: Path) -> None:
     other = _export(tmp_path / "c.safetensors", embedder="someone's")
     with pytest.raises(WeightsError, match="recogniser someone's, which is not installed: --embedder"):
         load_model(other)
+    with pytest.raises(WeightsError, match="is an ONNX model"):
+        load_model(weights, "mobilefacenet_foamliu")
+    with pytest.raises(WeightsError, match="--embedder: no such file"):
+        load_model(weights, tmp_path / "absent.pth")
 
 
 def test_the_releases_generator_is_turned_to_rgb(tmp_path: Path) -> None:

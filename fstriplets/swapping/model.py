@@ -170,6 +170,11 @@ def _embedder_of(settings: Settings, chosen: str | Path | None, name: str) -> st
             raise WeightsError(
                 f"--embedder: no such file, and no name of `fstriplets weights list`: {chosen}"
             )
+        file = known[str(chosen)].file if str(chosen) in known else str(chosen)
+        if file.endswith(".onnx"):
+            raise WeightsError(
+                f"--embedder {chosen} is an ONNX model: give the torch checkpoint it was made from"
+            )
         return str(chosen)
     if settings.embedder == "seeded" or (settings.embedder in known and installed(settings.embedder)):
         return settings.embedder
