@@ -15,6 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from fstriplets.cli.app import run
@@ -32,6 +33,7 @@ from fstriplets.faces.align import similarity, transform_points
 from fstriplets.faces.detect_lbp import LbpDetector
 from fstriplets.faces.parse import PARTS, LandmarkParser
 from fstriplets.faces.templates import MEAN_68, template_points
+from fstriplets.models.weights import file_sha256
 from fstriplets.resources import resource
 from fstriplets.swapping import Choice, Swapper, load_model, load_swapper, read_mark, swap
 from fstriplets.swapping.containers import put_packet, read_packet
@@ -448,11 +450,31 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
 # weights
 
 
-def test_without_weights_the_way_out_is_told(tmp_path: Path) -> None:
+def test_without_weights_the_way_out_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fstriplets.swapping.model.installed", lambda name: None)  # nor a bundled one
     with pytest.raises(WeightsError, match="fstriplets train swap"):
         load_model()
     with pytest.raises(WeightsError, match="no such file, and no name"):
         load_model(tmp_path / "absent.safetensors")
+
+
+def test_a_swapper_in_the_table_of_weights_is_found(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    shutil.copy(weights, folder / "mine.safetensors")
+    row = {"role": "swapper", "architecture": "MobileFSGAN", "file": "mine.safetensors", "licence": "mine"}
+    row |= {"sha256": file_sha256(weights), "bytes": weights.stat().st_size}
+    (tmp_path / "table.yaml").write_text(yaml.safe_dump({"mine": row}))
+    monkeypatch.setenv("FSTRIPLETS_WEIGHTS_REGISTRY", str(tmp_path / "table.yaml"))
+    assert load_model("mine", device="cpu").name == "mine"
+    monkeypatch.setattr("fstriplets.swapping.model.installed", lambda name: name == "mine")
+    assert load_model().name == "mine"
+    with pytest.raises(WeightsError, match="no swapper but a detector"):
+        load_model("yunet")
+    with pytest.raises(ConfigError, match="--device abacus"):
+        load_model("mine", device="abacus")
 
 
 def test_an_export_is_read_by_its_head(weights: Path, tmp_path: Path) -> None:
