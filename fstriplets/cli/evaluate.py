@@ -181,7 +181,8 @@ def _write(path: Path, picture: np.ndarray) -> None:
 def _table(head: str, lines: Iterable[Sequence[str]]) -> str:
     names = [name.strip() for name in head.split("|")]
     body = [" | ".join(line) for line in lines]
-    return "\n".join(f"| {line} |" for line in (" | ".join(names), "|".join("---" for _ in names), *body))
+    rule = " | ".join("---" for _ in names)
+    return "\n".join(f"| {line} |" for line in (" | ".join(names), rule, *body))
 
 
 def _figure(value: float | None, form: str = "{:.2f}") -> str:

@@ -37,7 +37,7 @@ __all__ = ["EditorJob", "Recipe", "make_job"]
 
 #: Added to a region's area (share of the window), so that tiny regions do not explode.
 _FLOOR = 0.02
-_HEADS = 2.0  # learning rate of the heads, times the trunk's
+_HEADS = 0.5  # learning rate of the heads, times the trunk's
 _HELD_OUT_EACH = 6  # pairs of an edit in a validation
 
 
@@ -84,8 +84,8 @@ class EditorJob:
         self.averaged = FlowGanGenerator().requires_grad_(False)
         self.averaged.load_state_dict(self.generator.state_dict())
         self.discriminator = FlowGanDiscriminator()
-        betas = (0.7, 0.99)
-        # the heads of an edit learn from its own pairs alone, and take larger steps
+        betas = (0.9, 0.99)
+        # the heads of an edit learn from its own pairs alone, in small steps: they are many inputs wide
         heads = [p for p in self.generator.parameters() if p.shape[0] == len(EDITS)]
         trunk = [p for p in self.generator.parameters() if p.shape[0] != len(EDITS)]
         self._g = torch.optim.Adam([{"params": trunk}, {"params": heads}], recipe.learning_rate, betas)

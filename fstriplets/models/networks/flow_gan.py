@@ -62,6 +62,8 @@ PARTS = 13
 
 #: Farthest a pixel moves, as a share of half the side; strongest gain, natural logarithm.
 _REACH, _GAIN = 0.3, 2.0
+#: Factor on what becomes flow: a step of the optimiser must move pixels by hundredths, not by several.
+_CALM = 0.08
 #: Strength from which the mask is free to be opaque.
 _OPAQUE = 0.25
 
@@ -241,7 +243,7 @@ class FlowGanGenerator(nn.Module):
     def _maps(self, coarse: Tensor, fine: Tensor, strength: Tensor) -> Maps:
         coarse = F.interpolate(coarse, scale_factor=4, mode="bilinear", align_corners=False)
         return Maps(
-            flow=torch.tanh(coarse[:, :2]) * (strength * _REACH),
+            flow=torch.tanh(_CALM * coarse[:, :2]) * (strength * _REACH),
             gain=torch.tanh((coarse[:, 2:] + fine[:, 4:]) / _GAIN) * (strength * _GAIN),
             mask=torch.sigmoid(fine[:, :1]) * (strength / _OPAQUE).clamp(max=1),
             colour=torch.sigmoid(fine[:, 1:4]),
