@@ -98,11 +98,11 @@ def agreement_report(
     yield f"{mine.name} against {other.name}, {sums[scores[0]].photos} photos"
     for score in scores:
         s = sums[score]
-        photos = max(s.photos, 1)
+        count = max(s.photos, 1)
         yield (
-            f"  score >= {score:.2f}: found {s.found / photos:6.1%}  overlap {_mean(s.overlaps):.2f}"
-            f"  points {_mean(s.errors):.3f} eye distances  false alarms a photo {s.alarms / photos:.3f}"
-            f"  largest is one {s.first / photos:.1%}"
+            f"  score >= {score:.2f}: found {s.found / count:6.1%}  overlap {_mean(s.overlaps):.2f}"
+            f"  points {_mean(s.errors):.3f} eye distances  false alarms a photo {s.alarms / count:.3f}"
+            f"  largest is one {s.first / count:.1%}"
         )
 
 

@@ -20,6 +20,7 @@ from fstriplets.faces.align import transform_points
 from fstriplets.faces.landmarks import five_points
 from fstriplets.synth.regions import LABELS
 from fstriplets.training import augment
+from fstriplets.training.clutter import clutter, dots, skin, surface, window
 from fstriplets.training.pairs import PairSet
 
 __all__ = ["Mosaic", "Mosaics", "face_box"]
@@ -127,18 +128,18 @@ class Mosaics:
         size = self.size
         kind = rng.choice(3, p=(0.45, 0.35, 0.2))
         if kind == 0:
-            canvas = _surface(size, rng)
+            canvas = surface(size, rng)
         elif kind == 1:
-            canvas = _surface(size, rng)
+            canvas = surface(size, rng)
             for _ in range(int(rng.integers(2, 9))):
-                x, y, w, h = _window(rng, size, 0.15, 0.7)
+                x, y, w, h = window(rng, size, 0.15, 0.7)
                 canvas[y : y + h, x : x + w] = augment.texture(h, w, rng)
         else:
             index = int(rng.integers(len(self._pairs)))
             piece = self._piece(index, rng, ("background", "hair", "cloth"), (0.08, 0.3))
             canvas = cv2.resize(piece, (size, size), interpolation=cv2.INTER_CUBIC)
         if rng.random() < 0.7:
-            canvas = _clutter(np.ascontiguousarray(canvas), rng)
+            canvas = clutter(np.ascontiguousarray(canvas), rng)
         if rng.random() < 0.3:
             canvas = cv2.GaussianBlur(canvas, (0, 0), rng.uniform(0.5, 4.0))
         return np.ascontiguousarray(canvas, np.uint8)
@@ -146,7 +147,7 @@ class Mosaics:
     # what is no face
 
     def _decoy(self, canvas: Pixels, rng: Rng) -> Pixels:
-        kinds: list[Callable[[int, Rng], Pixels]] = [self._part, self._shuffled, self._feature, _dots, _skin]
+        kinds: list[Callable[[int, Rng], Pixels]] = [self._part, self._shuffled, self._feature, dots, skin]
         piece = kinds[rng.choice(len(kinds), p=(0.3, 0.2, 0.2, 0.12, 0.18))](
             int(rng.integers(len(self._pairs))), rng
         )
@@ -172,7 +173,7 @@ class Mosaics:
         """A window of a photo about a pixel of one of the parts, away from the middle of the face."""
         pixels, labels = self._picture(index)
         size = pixels.shape[0]
-        # Rows from above the forehead only where the face is not: its middle is painted out.
+        # What makes it a face, brows to mouth, must stay outside.
         x0, y0, x1, y1 = self._boxes[index]
         face = (x0 + 0.18 * (x1 - x0), y0 + 0.3 * (y1 - y0), x1 - 0.18 * (x1 - x0), y1 - 0.12 * (y1 - y0))
         ys, xs = np.nonzero(np.isin(labels, [LABELS.index(part) for part in parts]))
@@ -285,8 +286,8 @@ def _paste(
     laid = cv2.warpAffine(piece, matrix, side, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     soft = np.asarray(cv2.warpAffine(alpha, matrix, side, flags=cv2.INTER_LINEAR), np.float32)
     canvas = canvas.copy()
-    window = np.ascontiguousarray(canvas[y0:y1, x0:x1])
-    canvas[y0:y1, x0:x1] = cv2.blendLinear(window, laid, 1 - soft, soft)
+    under = np.ascontiguousarray(canvas[y0:y1, x0:x1])
+    canvas[y0:y1, x0:x1] = cv2.blendLinear(under, laid, 1 - soft, soft)
     mask[y0:y1, x0:x1] = soft
     return canvas, mask
 
@@ -302,69 +303,5 @@ def _share(mask: Mask, box: npt.NDArray[np.float64]) -> float:
 def _inside(box: npt.NDArray[np.float64], size: int) -> float:
     """Share of a box that lies in the picture."""
     clipped = np.clip(box, 0, size)
-    return float(np.prod(clipped[2:] - clipped[:2]) / max(np.prod(box[2:] - box[:2]), 1e-6))
-
-
-def _surface(size: int, rng: Rng) -> Pixels:
-    """A texture, half of them coarse: less work, and most walls are out of focus."""
-    if rng.random() < 0.5:
-        return augment.texture(size, size, rng)
-    half = augment.texture(size // 2, size // 2, rng)
-    return np.asarray(cv2.resize(half, (size, size), interpolation=cv2.INTER_LINEAR), np.uint8)
-
-
-def _window(rng: Rng, size: int, least: float, most: float) -> tuple[int, int, int, int]:
-    w, h = (max(4, int(v * size)) for v in rng.uniform(least, most, 2))
-    return int(rng.integers(0, size - w + 1)), int(rng.integers(0, size - h + 1)), w, h
-
-
-def _clutter(canvas: Pixels, rng: Rng) -> Pixels:
-    """Shapes, lines and words, as behind people in the street."""
-    size = canvas.shape[0]
-    for _ in range(int(rng.integers(1, 26))):
-        tone = (rng.random(3) * 255).tolist() if rng.random() < 0.5 else [rng.random() * 255] * 3
-        x, y, w, h = _window(rng, size, 0.02, rng.uniform(0.06, 0.6))
-        thick = -1 if rng.random() < 0.5 else int(rng.integers(1, 6))
-        kind = rng.integers(4)
-        if kind == 0:
-            cv2.rectangle(canvas, (x, y), (x + w, y + h), tone, thick)
-        elif kind == 1:
-            turn = float(rng.uniform(0, 180))
-            cv2.ellipse(
-                canvas, (x + w // 2, y + h // 2), (w // 2, h // 2), turn, 0, 360, tone, thick, cv2.LINE_AA
-            )
-        elif kind == 2:
-            end = (int(rng.integers(size)), int(rng.integers(size)))
-            cv2.line(canvas, (x, y), end, tone, int(rng.integers(1, 8)), cv2.LINE_AA)
-        else:
-            word = "".join(chr(c) for c in rng.integers(65, 91, int(rng.integers(1, 7))))
-            cv2.putText(
-                canvas, word, (x, y + h), int(rng.integers(0, 5)), float(rng.uniform(0.3, 2.5)), tone,
-                int(rng.integers(1, 5)), cv2.LINE_AA,
-            )  # fmt: skip
-    return canvas
-
-
-def _skin_tone(rng: Rng) -> npt.NDArray[np.float64]:
-    tone = np.array([0.92, 0.70, 0.58]) * rng.uniform(0.25, 1.05)
-    return np.clip(tone + rng.normal(0, 0.04, 3), 0, 1) * 255
-
-
-def _skin(index: int, rng: Rng) -> Pixels:
-    """Bare skin: a shoulder, a hand, a knee; shaded, without features."""
-    piece = np.empty((48, 48, 3), np.uint8)
-    piece[:] = _skin_tone(rng)
-    return augment.shade(augment.shade(piece, rng), rng)
-
-
-def _dots(index: int, rng: Rng) -> Pixels:
-    """A blob with two dark dots, sometimes with more: a socket, headlamps, buttons."""
-    piece = np.empty((64, 64, 3), np.uint8)
-    piece[:] = _skin_tone(rng) if rng.random() < 0.5 else rng.random(3) * 255
-    dark = (piece[0, 0] * rng.uniform(0, 0.5)).tolist()
-    y, gap, radius = int(rng.integers(12, 52)), int(rng.integers(8, 20)), int(rng.integers(2, 8))
-    for x in (32 - gap, 32 + gap):
-        cv2.circle(piece, (x, y), radius, dark, -1 if rng.random() < 0.7 else 2, cv2.LINE_AA)
-    if rng.random() < 0.3:
-        cv2.rectangle(piece, (4, 4), (60, 60), dark, 2)
-    return piece
+    area = float(np.prod(box[2:] - box[:2]))
+    return float(np.prod(clipped[2:] - clipped[:2])) / max(area, 1e-6)
