@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -408,6 +409,19 @@ def test_every_arrangement_takes_a_step(dataset: Path, changes: dict[str, Any]) 
     assert ("discriminator" in values) == (job.discriminator is not None)
     if any(values.get(name) for name in ("adv_256", "pixel_256")):
         assert any(not torch.equal(a, b) for a, b in zip(before, job.generator.parameters(), strict=True))
+
+
+@pytest.mark.slow
+def test_compiled_networks_take_the_same_steps(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By torch's tracer and autograd alone; generating code for the CPU takes minutes."""
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+    recipe = {"loss_256": {**NONE, "adv": 1, "pixel": 10}, "outputs": (256, 128), "batch_size": 2}
+    plain, compiled = (SwapJob(tiny(**recipe, compile=choice), dataset) for choice in (False, True))
+    for step in range(2):
+        batch = plain.batch(step)
+        wanted, found = plain.step(step, batch), compiled.step(step, batch)
+        assert all(float(found[name]) == pytest.approx(float(wanted[name]), rel=1e-4) for name in wanted)
+    assert compiled.state()["generator"].keys() == plain.state()["generator"].keys()
 
 
 def test_a_dataset_without_val_trains_and_says_so(tmp_path: Path) -> None:

@@ -232,13 +232,17 @@ class SwapJob:
         assert self._run_discriminator is not None
         assert self._d is not None
         fakes = [image.detach() for image in self.losses.chosen(images)]
-        with self._autocast():
-            real_scores = [s.float() for s in self._run_discriminator(*at_scales(real, fakes))]
-            fake_scores = [s.float() for s in self._run_discriminator(*fakes)]
-        loss = self.losses.discriminator(real_scores, fake_scores)
         self._d.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        values = {"discriminator": loss.detach()}
+        total = torch.zeros((), device=self.device)
+        # One after the other: a forward pass moves the spectral norm's vectors, which the compiled backward
+        # pass of an earlier one would miss.
+        for seen, is_real in ((at_scales(real, fakes), True), (fakes, False)):
+            with self._autocast():
+                scores = [s.float() for s in self._run_discriminator(*seen)]
+            loss = self.losses.discriminator(scores, is_real)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        values = {"discriminator": total}
         values |= self._descend(self._d, "discriminator")
         return values
 

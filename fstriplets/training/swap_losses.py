@@ -15,8 +15,8 @@ from torch import Tensor
 
 from fstriplets.training.losses import (
     PerceptualLoss,
-    adv_loss_discriminator,
     adv_loss_generator,
+    hinge,
     id_loss,
     pixel_loss,
 )
@@ -97,9 +97,9 @@ class SwapLosses:
             return {}
         return dict(zip(wanted, self._identity.at_scales(list(wanted.values())), strict=True))
 
-    def discriminator(self, real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
-        """Hinge of real and fake, every scale's discriminator alike: they share no weights."""
-        return adv_loss_discriminator(real, fake)
+    def discriminator(self, scores: Sequence[Tensor], real: bool) -> Tensor:
+        """Hinge of real or of fake images, every scale's discriminator alike: they share no weights."""
+        return hinge(scores, real)
 
     def chosen(self, images: Sequence[Tensor]) -> list[Tensor]:
         """Of images at all scales, those a discriminator sees."""
