@@ -25,15 +25,16 @@ from fstriplets.errors import PhotoRejected
 from fstriplets.faces.align import invert, similarity, transform_points, warp
 from fstriplets.faces.landmarks import five_points
 from fstriplets.faces.templates import template_points
-from fstriplets.models.bundled import bundled_network, one_thread
+from fstriplets.models.bundled import one_thread
+from fstriplets.models.cache import cached_model
 from fstriplets.models.networks.flow_gan import FRAME_STYLES, SIDE, FlowGanGenerator, edit_code
-from fstriplets.models.weights import entry
+from fstriplets.models.weights import entry, load_state_dict, require
 
 __all__ = ["FlowGanEditor", "Wish", "apply_maps"]
 
 _VERSION = "flow-gan-1"
 #: Edit of the hair -> how often it is drawn.
-HAIR = {"hair_colour": 0.5, "hair_fringe": 0.2, "hair_bald": 0.2, "hair_cut": 0.1}
+HAIR = {"hair_colour": 1.0}
 #: Black, brown, blond, red and grey hair, linear RGB.
 HAIR_COLOURS = (
     (0.012, 0.010, 0.009),
@@ -79,7 +80,7 @@ class FlowGanEditor(PerFaceEditor):
     def _network(self) -> FlowGanGenerator:
         if self._given is not None:
             return self._given.eval().requires_grad_(False)
-        return bundled_network("flow_gan", FlowGanGenerator)
+        return cached_model("flow-gan", entry("flow_gan").sha256, _bundled)
 
     def edit_face(
         self, photo: np.ndarray, landmarks: np.ndarray, edit: str, strength: float, seed: int
@@ -105,6 +106,14 @@ class FlowGanEditor(PerFaceEditor):
             maps = self._network(aligned.tensor, aligned.guide, code[None], torch.tensor([wish.strength]))
             stack = torch.cat(maps, 1)[0].permute(1, 2, 0).contiguous().numpy()
         return apply_maps(aligned.photo, stack, aligned.matrix)
+
+
+def _bundled() -> FlowGanGenerator:
+    network = FlowGanGenerator()
+    network.load_state_dict(
+        {name: value.float() for name, value in load_state_dict(require("flow_gan")).items()}
+    )
+    return network.eval().requires_grad_(False)
 
 
 @dataclass(frozen=True, slots=True)

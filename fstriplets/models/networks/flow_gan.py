@@ -60,6 +60,8 @@ CELLS, GUIDE = SIDE // 4, 21
 #: Part labels (synth.regions.LABELS) the features are made to tell apart in training.
 PARTS = 13
 
+#: Channels of the guide that are drawn features, its last ones.
+_DRAWN = 5
 #: Farthest a pixel moves, as a share of half the side; strongest gain, natural logarithm.
 _REACH, _GAIN = 0.3, 2.0
 #: Factor on what becomes flow: a step of the optimiser must move pixels by hundredths, not by several.
@@ -177,8 +179,9 @@ class FlowGanGenerator(nn.Module):
         self.shrink1, self.up1 = nn.Conv2d(c, b, 1), _Block(b, b, code_width)
         self.shrink0, self.up0 = nn.Conv2d(b, a, 1), _Block(a, a, code_width)
         self.parts = nn.Conv2d(a, PARTS, 1)
-        self.coarse = _Heads(a, 2 + 3, 3, 1e-3)  # flow and gain at 64 px
-        self.widen = _Heads(a, 4 * 12, 1, a**-0.5)
+        seen = a + PARTS + _DRAWN  # features, parts and drawn landmarks: an edit is mostly of some of them
+        self.coarse = _Heads(seen, 2 + 3, 3, 1e-3)  # flow and gain at 64 px
+        self.widen = _Heads(seen, 4 * 12, 1, a**-0.5)
         self.fine1 = _Heads(12 + 12, fine, 3, (9 * 24) ** -0.5)
         self.fine2 = _Heads(fine, 4 * 5, 3, 1e-3)  # mask, colour and shade at 256 px
         nn.init.constant_(self.fine2.bias[:, :4], -1.0)  # begin with a faint mask
@@ -205,7 +208,7 @@ class FlowGanGenerator(nn.Module):
         return self.heads(self.features(photo, guide, code), photo, code, strength, windows, size)
 
     def features(self, photo: Tensor, guide: Tensor, code: Tensor) -> Tensor:
-        """What the heads read, `parts` among them: [B, C, CELLS, CELLS]."""
+        """What the heads read, [B, C, CELLS, CELLS]: features, parts (`likely_parts`), drawn landmarks."""
         check_shape("photo", photo, [None, 3, SIDE, SIDE])
         check_shape("guide", guide, [photo.shape[0], GUIDE, CELLS, CELLS])
         check_shape("code", code, [photo.shape[0], CODE_SIZE])
@@ -218,7 +221,13 @@ class FlowGanGenerator(nn.Module):
             x = block(x, embedded)
         x = self.up2(_double(self.shrink2(x)) + x2, embedded)
         x = self.up1(_double(self.shrink1(x)) + x1, embedded)
-        return self.up0(_double(self.shrink0(x)) + x0, embedded)  # type: ignore[no-any-return]
+        x = self.up0(_double(self.shrink0(x)) + x0, embedded)
+        return torch.cat([x, self.parts(x).softmax(1), guide[:, -_DRAWN:]], 1)
+
+    @staticmethod
+    def likely_parts(features: Tensor) -> Tensor:
+        """The probabilities of the parts among `features`: [B, PARTS, CELLS, CELLS]."""
+        return features[:, -PARTS - _DRAWN : -_DRAWN]
 
     def heads(
         self,
