@@ -121,10 +121,14 @@ class AcceptConfig(_Section):
     )
     max_changed_area: Unit = Field(0.9, description="share of the crop an edit may touch")
     min_attribute_change: float = Field(
-        0.2, ge=-1, le=1, description="rise of the wanted attribute's score; needs an attribute scorer"
+        0.03, ge=-1, le=1, description="rise of the wanted attribute's score; needs an attribute scorer"
     )
     max_attribute_drift: Unit = Field(
         0.5, description="change of any other attribute's score; needs an attribute scorer"
+    )
+    attribute_gates: list[str] = Field(
+        default_factory=lambda: ["beard", "glasses", "grin", "sunglasses"],
+        description="scores that may reject an edit; the others are only recorded",
     )
 
 

@@ -207,8 +207,10 @@ def test_attribute_scores_gate_the_wanted_and_the_others(plug) -> None:
         return edit.reason
 
     assert outcome({"glasses": 0.9, "grin": 0.2}) == ""
-    assert outcome({"glasses": 0.2, "grin": 0.2}) == "attribute_missing"
+    assert outcome({"glasses": 0.12, "grin": 0.2}) == "attribute_missing"
     assert outcome({"glasses": 0.9, "grin": 0.9}) == "attribute_drift"
+    assert outcome({"glasses": 0.9, "chubbiness": 0.9}) == ""  # is recorded, but not trusted to reject
+    assert outcome({"glasses": 0.9, "sunglasses": 0.9}) == ""  # looks like it: goes with the edit
 
 
 def test_one_bad_face_costs_only_itself(plug) -> None:

@@ -14,7 +14,8 @@ in the order below; the first that says no gives the reason.
                        (save those that go with the edit)
 
 Identity gates need an embedder, attribute gates an attribute scorer; without one the value is absent and
-the gate passes.
+the gate passes. Only scores named in accept.attribute_gates reject: those that were seen to tell an edit from
+none on real photos (docs/faces.md); all are recorded.
 """
 
 from __future__ import annotations
@@ -143,6 +144,7 @@ def _identity(edit: str, values: Mapping[str, float], config: AcceptConfig) -> t
 
 def _attributes(edit: str, values: Mapping[str, float], config: AcceptConfig) -> tuple[str, str]:
     changes = {key.removeprefix("attribute_"): v for key, v in values.items() if key.startswith("attribute_")}
+    changes = {name: change for name, change in changes.items() if name in config.attribute_gates}
     wanted = changes.pop(edit, None)
     if wanted is not None and wanted < config.min_attribute_change:
         return "attribute_missing", (

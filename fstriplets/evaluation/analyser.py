@@ -20,7 +20,7 @@ import numpy.typing as npt
 from fstriplets.config import PipelineConfig
 from fstriplets.corpus import decode_photo, open_corpus
 from fstriplets.errors import PhotoRejected
-from fstriplets.faces.align import similarity, warp
+from fstriplets.faces.align import invert, similarity, transform_points, warp
 from fstriplets.faces.analyser import Analyser, BundledLandmarker, Reading
 from fstriplets.faces.detectors import load_detector
 from fstriplets.faces.landmarks import MediaPipeLandmarker, five_points
@@ -65,7 +65,7 @@ def measure_synthetic(analyser: Analyser, data: Path, count: int = 400) -> dict[
     rng = np.random.default_rng(5)
     chosen = np.sort(rng.permutation(len(pairs))[:count])
     landmarker = BundledLandmarker(analyser=analyser)
-    errors, poses, said, guessed, wanted = [], [], [], [], []
+    errors, poses, said, guessed, wanted, inside = [], [], [], [], [], []
     for index in map(int, chosen):
         photo, truth = pairs.pixels(index), pairs.landmarks[index].astype(float)
         noisy = five_points(truth) + rng.normal(0, _NOISE * eye_distance(truth), (5, 2))
@@ -78,6 +78,10 @@ def measure_synthetic(analyser: Analyser, data: Path, count: int = 400) -> dict[
         said.append([reading.attributes[name] for name in ANALYSER_ATTRIBUTES])
         guessed.append(reading.labels(photo.shape[0]))
         wanted.append(pairs.labels(index))
+        corners = transform_points([[0, 0], [127, 0], [127, 127], [0, 127]], invert(reading.matrix))
+        view = np.zeros(photo.shape[:2], np.uint8)
+        cv2.fillConvexPoly(view, np.rint(corners).astype(np.int32), 1)
+        inside.append(view > 0)
     error, yaw = np.array(errors), np.abs(pairs.pose[chosen][:, 0])
     values = {
         f"landmarks, yaw < 20 (% of eye distance, {(yaw < 20).sum()} pictures)": 100 * error[yaw < 20].mean()
@@ -86,8 +90,8 @@ def measure_synthetic(analyser: Analyser, data: Path, count: int = 400) -> dict[
     values["landmarks without the jaw, yaw < 20"] = 100 * error[yaw < 20][:, 17:].mean()
     for name, column in zip(("yaw", "pitch", "roll"), np.abs(np.array(poses)).T, strict=True):
         values[f"{name}, mean error in degrees"] = float(column.mean())
-    shares = part_iou(np.array(guessed), np.array(wanted), np.ones_like(wanted, bool))
-    values["parts, mean IoU"] = float(np.nanmean(shares))
+    shares = part_iou(np.array(guessed), np.array(wanted), np.array(inside))
+    values["parts, mean IoU within the view"] = float(np.nanmean(shares))
     values |= {f"IoU {name}": float(s) for name, s in zip(LABELS, shares, strict=True)}
     return values | _attribute_figures(np.array(said), scores[chosen], known[chosen] > 0)
 

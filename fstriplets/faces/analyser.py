@@ -62,14 +62,18 @@ class Reading:
         # The network's 64 px map lies over its 128 px: u64 -> 2 u64 + 0.5.
         from_seen[:, 2] += 0.5 * from_seen[:, :2].sum(axis=1)
         from_seen[:, :2] *= 2
-        maps = [
-            cv2.warpAffine(
+        labels = np.zeros((size, size), np.uint8)
+        best = np.full((size, size), -np.inf, np.float32)
+        for i, part in enumerate(self.parts):
+            beyond = 0.0 if i == 0 else -1e4
+            enlarged = cv2.warpAffine(
                 part, from_seen, (size, size), flags=cv2.INTER_LINEAR,
-                borderMode=cv2.BORDER_CONSTANT, borderValue=(0.0 if i == 0 else -1e4,),
-            )
-            for i, part in enumerate(self.parts)
-        ]  # fmt: skip
-        return np.asarray(np.argmax(np.stack(maps), axis=0), np.uint8)
+                borderMode=cv2.BORDER_CONSTANT, borderValue=(beyond,),
+            )  # fmt: skip
+            higher = cv2.compare(enlarged, best, cv2.CMP_GT)
+            cv2.max(enlarged, best, dst=best)
+            labels[higher > 0] = i
+        return labels
 
 
 class Analyser:

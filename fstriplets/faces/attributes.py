@@ -25,7 +25,7 @@ SCORES: dict[str, tuple[str, ...]] = {
     "beard": ("beard",),
     "glasses": ("glasses",),
     "sunglasses": ("sunglasses",),
-    "grin": ("smile", "mouth_open"),
+    "grin": ("smile",),
     "hair_bald": ("bald",),
     "hair_fringe": ("fringe",),
     "hair_cut": ("hair_cut",),
