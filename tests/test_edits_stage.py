@@ -316,7 +316,7 @@ def test_five_points_become_sixty_eight(plug) -> None:
 
 def test_unknown_editors_and_edits_are_config_errors(plug) -> None:
     plug("brighten", Brighten())
-    with pytest.raises(ConfigError, match=r"editor 'brihgten'; choose one of: brighten, null, .*warp"):
+    with pytest.raises(ConfigError, match=r"editor 'brihgten'; choose one of: brighten, .*null, .*warp"):
         EditStage(load_config(None, ["editor=brihgten"]), no_embedder)
     with pytest.raises(ConfigError, match=r"'brighten' cannot do grin; it does aging, glasses.*edits\.grin"):
         EditStage(load_config(None, ["editor=brighten", "edits=[grin]"]), no_embedder)
