@@ -1,7 +1,6 @@
 """`python -m benchmarks [NAME...]`: measure this machine and print one table.
 
-NAME is any of help, planning, build, core, editors, loader, train; all but train (its compiling
-takes minutes) without one.
+NAME is any of help, planning, build, core, editors, loader, train; all but train without one.
 """
 
 from __future__ import annotations

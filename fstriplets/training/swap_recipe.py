@@ -83,7 +83,7 @@ class Recipe(TrainingRecipe):
     jitter_share: float = Field(0.3, ge=0, le=1, description="share of triplets with jitter")
 
     precision: Literal["fp32", "bf16"] = Field("fp32", description="of the networks' arithmetic")
-    channels_last: bool = Field(False, description="memory order NHWC; pays on GPUs")
+    channels_last: bool = Field(False, description="memory order NHWC; slower on CPUs")
     compile: bool = Field(False, description="torch.compile of both networks; pays in long runs on GPUs")
     sync_batch_norm: bool = Field(True, description="statistics over all ranks' samples")
     validation_samples: int = Field(64, ge=1, description="of the val split, always the same")
