@@ -1,4 +1,4 @@
-"""The `flow-gan` editor: all edits by one bundled network, trained on synthetic faces with truth.
+"""The `flow-gan` editor: edits by one bundled network, trained on synthetic faces with truth.
 
 The face is aligned to the network's 256 px, which predicts where pixels move, how they are relit, and
 what is painted over them (models/networks/flow_gan.py). Those maps are carried back to the crop and
@@ -33,6 +33,8 @@ from fstriplets.models.weights import entry, load_state_dict, require
 __all__ = ["FlowGanEditor", "Wish", "apply_maps"]
 
 _VERSION = "flow-gan-1"
+#: What the network is built for; which of it some weights do well enough is in their row (`note`).
+_ALL = frozenset({"aging", "beard", "chubbiness", "glasses", "grin", "hair", "sunglasses"})
 #: Edit of the hair -> how often it is drawn.
 HAIR = {"hair_colour": 1.0}
 #: Black, brown, blond, red and grey hair, linear RGB.
@@ -61,18 +63,20 @@ class FlowGanEditor(PerFaceEditor):
     """Edits by the bundled network `flow_gan`.
 
     Args:
-        network: another generator to edit with; None: the bundled one.
+        network: another generator to edit with, which offers every edit; None: the bundled one, which
+            offers those it does well.
     """
 
     name = "flow-gan"
-    edits = frozenset({"aging", "beard", "chubbiness", "glasses", "grin", "hair", "sunglasses"})
 
     def __init__(self, network: FlowGanGenerator | None = None) -> None:
         self._given = network
         self.fingerprint = f"{_VERSION}/given"
         self.weights: Sequence[WeightsRecord] = ()
+        self.edits = _ALL
         if network is None:
             row = entry("flow_gan")
+            self.edits = _offered(row.note)
             self.fingerprint = f"{_VERSION}/{row.sha256[:16]}"
             self.weights = (WeightsRecord(row.sha256, row.licence),)
 
@@ -106,6 +110,14 @@ class FlowGanEditor(PerFaceEditor):
             maps = self._network(aligned.tensor, aligned.guide, code[None], torch.tensor([wish.strength]))
             stack = torch.cat(maps, 1)[0].permute(1, 2, 0).contiguous().numpy()
         return apply_maps(aligned.photo, stack, aligned.matrix)
+
+
+def _offered(note: str) -> frozenset[str]:
+    """The edits a row's note names (`edits=chubbiness,grin`); all where it names none."""
+    for part in note.split("; "):
+        if part.startswith("edits="):
+            return _ALL & set(part.removeprefix("edits=").split(","))
+    return _ALL
 
 
 def _bundled() -> FlowGanGenerator:

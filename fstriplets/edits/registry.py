@@ -22,6 +22,7 @@ __all__ = ["EDITORS", "load_editor"]
 EDITORS: Registry[Callable[[], Editor]] = Registry(
     "editor",
     {
+        "flow-gan": "fstriplets.edits.flow_gan:FlowGanEditor",
         "null": "fstriplets.edits.null:NullEditor",
         "spade": "fstriplets.edits.spade:SpadeEditor",
         "stargan": "fstriplets.edits.stargan:StarGANEditor",
