@@ -71,7 +71,9 @@ def test_a_resumed_run_ends_with_the_very_same_weights(tmp_path: Path) -> None:
     assert second.seen == list(range(1, 40))
     for a, b in zip(whole.net.parameters(), second.net.parameters(), strict=True):
         assert torch.equal(a, b)
-    assert (tmp_path / "parts/export/line.txt").read_text() == (tmp_path / "whole/export/line.txt").read_text()
+    assert (tmp_path / "parts/export/line.txt").read_text() == (
+        tmp_path / "whole/export/line.txt"
+    ).read_text()
 
 
 def test_metrics_are_one_json_line_a_report(tmp_path: Path) -> None:
