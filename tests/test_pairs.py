@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fstriplets.cli import run
+from fstriplets.cli.app import run
 from fstriplets.errors import DatasetError, OutputError
 from fstriplets.training.pairs import PairSet
 

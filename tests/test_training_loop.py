@@ -48,7 +48,7 @@ class _Line:
         self.optimiser.load_state_dict(state["optimiser"])
 
     def validate(self) -> dict[str, float]:
-        return {"error": float((self.net.weight - 1).abs().sum())}
+        return {"error": (self.net.weight - 1).abs().sum().item()}
 
     def export(self, folder: Path) -> list[Path]:
         folder.mkdir(exist_ok=True)

@@ -32,7 +32,10 @@ COMMANDS = {
         "Network weights: see what is known, fetch it, take local copies, check them.",
     ),
     "train": ("fstriplets.cli.train:train", "Train networks."),
-    "evaluate": ("fstriplets.cli.evaluate:evaluate", "Measure how good the parts are."),
+    "evaluate": (
+        "fstriplets.cli.evaluate:evaluate",
+        "Measure how good the parts are, against truth and on real photos.",
+    ),
     "swap": ("fstriplets.cli.swap:swap", "Swap faces in photos and videos."),
     "synth": ("fstriplets.cli.synth:synth", "Render synthetic faces with ground truth."),
 }
