@@ -318,3 +318,16 @@ def test_the_shared_models_are_all_registered(
     assert len(taken) == 6
     assert [path.suffix for path in others] == [".csv"]
     assert all(found.status == "ok" for found in W.verify([row.name for row in taken]))
+
+
+def test_public_weights_that_do_better_are_named_until_they_are_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fstriplets.models.weights import better_weights, entry
+
+    monkeypatch.setenv("FSTRIPLETS_WEIGHTS", str(tmp_path))
+    assert {k: row.name for k, row in better_weights(["face_detector", "yunet"]).items()} == {
+        "face_detector": "yunet"
+    }
+    (tmp_path / entry("yunet").file).write_bytes(bytes(entry("yunet").bytes))
+    assert better_weights(["face_detector"]) == {}

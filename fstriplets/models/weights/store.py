@@ -76,10 +76,14 @@ def installed(name: str) -> Path | None:
 
 
 def better_weights(names: Iterable[str]) -> dict[str, WeightsEntry]:
-    """Bundled weights among `names` for which better public ones exist -> those."""
+    """Bundled weights among `names` for which better public ones exist that are not installed -> those."""
     known = registry()
     rows = {name: known[name] for name in names if name in known}
-    return {name: known[row.better] for name, row in rows.items() if row.bundled and row.better in known}
+    return {
+        name: known[row.better]
+        for name, row in rows.items()
+        if row.bundled and row.better in known and not installed(row.better)
+    }
 
 
 def require(name: str) -> Path:
