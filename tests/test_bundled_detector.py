@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -23,17 +22,10 @@ from fstriplets.training.loop import load_run, run_training
 from fstriplets.training.mosaic import Mosaic, Mosaics, face_box
 from fstriplets.training.pairs import PairSet
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 RECIPE = Recipe(steps=4, seed=3, batch_size=4, learning_rate=3e-3, size=96, largest=90)
 PHOTO = Photo("p", "person", "p.jpg")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Networks this small gain nothing from a second thread, and lose much where the cores are busy."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

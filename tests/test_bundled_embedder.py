@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,17 +26,10 @@ from fstriplets.training.identity import (
 )
 from fstriplets.training.loop import load_run, run_training
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 RECIPE = Recipe(steps=4, seed=3, batch_size=4, learning_rate=2e-3)
 SIZE = 256
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Networks this small gain nothing from a second thread, and lose much where the cores are busy."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

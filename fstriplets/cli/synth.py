@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -13,6 +13,44 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["synth"]
+
+
+F = TypeVar("F", bound="Callable[..., None]")
+
+
+def _drawing(command: F) -> F:
+    """The options of commands that draw a folder of pictures."""
+    options = [
+        click.option(
+            "--output",
+            "-o",
+            type=click.Path(path_type=Path),
+            required=True,
+            metavar="DIR",
+            help="Folder to write.",
+        ),
+        click.option(
+            "--size",
+            type=click.IntRange(64, 1024),
+            default=256,
+            show_default=True,
+            metavar="PX",
+            help="Side of the square pictures.",
+        ),
+        click.option(
+            "--workers",
+            type=click.IntRange(min=0),
+            metavar="N",
+            help="Worker processes; 0 draws in this process.  [default: one a core]",
+        ),
+        click.option(
+            "--scheduler", metavar="ADDRESS", help="Join a running Dask scheduler (DIR must be shared)."
+        ),
+        click.option("--quiet", "-q", is_flag=True, help="No progress; the summary only."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 @click.group()
@@ -33,17 +71,6 @@ def synth() -> None:
 @click.option("--identities", type=click.IntRange(min=1), required=True, metavar="N", help="People to draw.")
 @click.option("--images", type=click.IntRange(1, 1000), required=True, metavar="M", help="Photos of each.")
 @click.option(
-    "--output", "-o", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder to write."
-)
-@click.option(
-    "--size",
-    type=click.IntRange(64, 1024),
-    default=256,
-    show_default=True,
-    metavar="PX",
-    help="Side of the square photos.",
-)
-@click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, other people."
 )
 @click.option(
@@ -57,14 +84,7 @@ def synth() -> None:
 @click.option(
     "--truth", is_flag=True, help="Also write landmarks, part labels, depth, … as one .npz a photo."
 )
-@click.option(
-    "--workers",
-    type=click.IntRange(min=0),
-    metavar="N",
-    help="Worker processes; 0 draws in this process.  [default: one a core]",
-)
-@click.option("--scheduler", metavar="ADDRESS", help="Join a running Dask scheduler (DIR must be shared).")
-@click.option("--quiet", "-q", is_flag=True, help="No progress; the summary only.")
+@_drawing
 def faces(
     identities: int,
     images: int,
@@ -109,27 +129,9 @@ def faces(
     help="Edited pictures of each.",
 )
 @click.option(
-    "--output", "-o", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder to write."
-)
-@click.option(
-    "--size",
-    type=click.IntRange(64, 1024),
-    default=256,
-    show_default=True,
-    metavar="PX",
-    help="Side of the square pictures.",
-)
-@click.option(
     "--seed", type=click.IntRange(min=0), default=77, show_default=True, help="Another seed, other people."
 )
-@click.option(
-    "--workers",
-    type=click.IntRange(min=0),
-    metavar="N",
-    help="Worker processes; 0 draws in this process.  [default: one a core]",
-)
-@click.option("--scheduler", metavar="ADDRESS", help="Join a running Dask scheduler (DIR must be shared).")
-@click.option("--quiet", "-q", is_flag=True, help="No progress; the summary only.")
+@_drawing
 def pairs(
     people: int,
     photos: int,

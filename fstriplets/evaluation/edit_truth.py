@@ -158,6 +158,7 @@ class _Judged:
     points: list[np.ndarray]
 
     def row(self, editor: str, edit: str, embed: Embed | None, scorer: AttributeScorer | None) -> TruthRow:
+        """Means over the pictures; what needs `embed` or `scorer` is None without it."""
         cosine = true_cosine = rise = true_rise = None
         points = np.stack(self.points).astype(np.float32)
         stacks = [np.stack(pictures) for pictures in (self.photos, self.truths, self.made)]

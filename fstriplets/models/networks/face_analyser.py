@@ -112,10 +112,12 @@ class FaceAnalyser(nn.Module):
         nn.init.zeros_(self.to_shift.weight)
         nn.init.zeros_(self.to_shift.bias)
 
-    def forward(
-        self,
-        faces: Tensor,  # [B, 3, 128, 128] in [-1, 1], aligned as `ffhq`
-    ) -> Analysis:
+    def forward(self, faces: Tensor) -> Analysis:
+        """Reads faces [B, 3, 128, 128] in [-1, 1], aligned as `ffhq`.
+
+        Raises:
+            ValueError: another shape.
+        """
         check_shape("faces", faces, [None, 3, 128, 128])
         at64 = self.stem(faces)
         at32 = self.at32(at64)
