@@ -10,7 +10,8 @@ import torch
 from fstriplets.edits import load_editor
 from fstriplets.edits.stage import from_tensor, to_tensor
 from fstriplets.edits.warp.geometry import dense_flow, fit_pose, frame_of
-from fstriplets.edits.warp.parse import hair_mask, skin_mask
+from fstriplets.edits.warp.hair_mask import hair_mask
+from fstriplets.edits.warp.parse import skin_mask
 from fstriplets.edits.warp.portrait import Portrait
 from fstriplets.faces.landmarks import template68
 

@@ -19,6 +19,7 @@ import torch
 
 from fstriplets.faces.align import invert, similarity, transform_points, warp
 from fstriplets.faces.landmarks import five_points, template68
+from fstriplets.faces.parse import PARTS
 from fstriplets.faces.templates import template_points
 from fstriplets.models.bundled import bundled_network, one_thread
 from fstriplets.models.cache import cached_model
@@ -33,7 +34,7 @@ Points = npt.NDArray[np.float64]
 #: Name in the table of weights.
 WEIGHTS = "face_analyser"
 _SIDE = 128
-_KEPT = 8  # readings
+_KEPT = 64  # readings, 0.2 MB each: a person's faces while their edits are made and judged
 #: Eye distances: landmarks that far from the points that led to them are of something else.
 _LOST = 0.6
 
@@ -58,22 +59,33 @@ class Reading:
 
     def labels(self, size: int) -> Pixels:
         """Part labels of the whole crop: uint8 [size, size]; background beyond what the network saw."""
-        from_seen = invert(self.matrix)
-        # The network's 64 px map lies over its 128 px: u64 -> 2 u64 + 0.5.
-        from_seen[:, 2] += 0.5 * from_seen[:, :2].sum(axis=1)
-        from_seen[:, :2] *= 2
         labels = np.zeros((size, size), np.uint8)
         best = np.full((size, size), -np.inf, np.float32)
         for i, part in enumerate(self.parts):
-            beyond = 0.0 if i == 0 else -1e4
-            enlarged = cv2.warpAffine(
-                part, from_seen, (size, size), flags=cv2.INTER_LINEAR,
-                borderMode=cv2.BORDER_CONSTANT, borderValue=(beyond,),
-            )  # fmt: skip
+            enlarged = self._enlarged(part, size, size, 0.0 if i == 0 else -1e4)
             higher = cv2.compare(enlarged, best, cv2.CMP_GT)
             cv2.max(enlarged, best, dst=best)
             labels[higher > 0] = i
         return labels
+
+    def probability(self, part: str, height: int, width: int) -> npt.NDArray[np.float32]:
+        """How sure it is of a part, a name of parse.PARTS: [height, width] in 0..1, 0 beyond what it saw."""
+        shares = np.exp(self.parts - self.parts.max(axis=0))
+        share = shares[PARTS.index(part)] / shares.sum(axis=0)
+        return self._enlarged(share, height, width, 0.0)
+
+    def _enlarged(
+        self, part: npt.NDArray[np.float32], height: int, width: int, beyond: float
+    ) -> npt.NDArray[np.float32]:
+        from_seen = invert(self.matrix)
+        # The network's 64 px map lies over its 128 px: u64 -> 2 u64 + 0.5.
+        from_seen[:, 2] += 0.5 * from_seen[:, :2].sum(axis=1)
+        from_seen[:, :2] *= 2
+        enlarged: npt.NDArray[np.float32] = cv2.warpAffine(
+            part, from_seen, (width, height), flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_CONSTANT, borderValue=(beyond,),
+        )  # fmt: skip
+        return enlarged
 
 
 class Analyser:
@@ -103,6 +115,8 @@ class Analyser:
         Args:
             crop: uint8 [H, W, 3], any picture. points: [5|68, 2] its pixels, where the face is.
         """
+        # In the precision in which records keep points, so that who reads them from there is answered alike.
+        points = np.asarray(points, np.float32).astype(np.float64)
         matrix = similarity(five_points(points), template_points("ffhq", _SIDE))
         key = hashlib.blake2b(crop.tobytes(), digest_size=16)
         key.update(repr(crop.shape).encode() + matrix.tobytes())

@@ -11,7 +11,8 @@ import numpy as np
 
 from fstriplets.edits.warp.geometry import apply_flow, dense_flow, smoothstep
 from fstriplets.edits.warp.hair import colour_hair
-from fstriplets.edits.warp.parse import hair_mask, skin_mask, skin_tone
+from fstriplets.edits.warp.hair_mask import hair_mask
+from fstriplets.edits.warp.parse import skin_mask, skin_tone
 from fstriplets.edits.warp.portrait import Canvas, Portrait
 from fstriplets.edits.warp.texture import cloud, sharpness_sigma
 from fstriplets.edits.warp.wrinkles import crease, face_lines

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from fstriplets.edits.warp.geometry import curve, smoothstep
-from fstriplets.edits.warp.parse import hair_mask, skin_mask, skin_tone
+from fstriplets.edits.warp.hair_mask import hair_mask
+from fstriplets.edits.warp.parse import skin_mask, skin_tone
 from fstriplets.edits.warp.portrait import Canvas, Portrait
 from fstriplets.edits.warp.texture import cloud, draw_strands, sharpness_sigma
 

@@ -1,8 +1,9 @@
-"""The `warp` editor: landmark-driven edits without weights, the baseline every GAN must beat.
+"""The `warp` editor: landmark-driven edits drawn by rules, the baseline every GAN must beat.
 
-Each edit is a file of its own: it looks at a Portrait and paints on a Canvas. What it does not paint
-stays the photo's own pixels, bit for bit. Strength scales geometry and opacity alike, so that edits
-grow continuously from nothing; the seed draws style (frames, hair colour, where the wrinkles are).
+The one network in it is the bundled face parser, which says where the hair is (hair_mask.py). Each edit is a
+file of its own: it looks at a Portrait and paints on a Canvas. What it does not paint stays the photo's own
+pixels, bit for bit. Strength scales geometry and opacity alike, so that edits grow continuously from nothing;
+the seed draws style (frames, hair colour, where the wrinkles are).
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from fstriplets.edits.warp.eyewear import glasses, sunglasses
 from fstriplets.edits.warp.grin import grin
 from fstriplets.edits.warp.hair import hair
 from fstriplets.edits.warp.portrait import Canvas, Portrait
+from fstriplets.faces.analyser import WEIGHTS
+from fstriplets.models.weights import entry
 
 __all__ = ["WarpEditor"]
 
@@ -35,12 +38,15 @@ _EDITS: dict[str, Callable[[Portrait, Canvas, float, np.random.Generator], None]
 
 
 class WarpEditor(PerFaceEditor):
-    """Weight-free edits from 68 landmarks."""
+    """Edits from 68 landmarks; hair is found by the bundled face parser."""
 
     name = "warp"
     edits = frozenset(_EDITS)
-    fingerprint = "warp-1"
-    weights: Sequence[WeightsRecord] = ()
+
+    def __init__(self) -> None:
+        parser = entry(WEIGHTS)
+        self.fingerprint = f"warp-2/{parser.sha256[:16]}"
+        self.weights: Sequence[WeightsRecord] = (WeightsRecord(parser.sha256, parser.licence),)
 
     def edit_face(
         self, photo: np.ndarray, landmarks: np.ndarray, edit: str, strength: float, seed: int

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 
 from fstriplets.edits.warp.geometry import curve, smoothstep
-from fstriplets.edits.warp.parse import face_outline, hair_mask
+from fstriplets.edits.warp.hair_mask import hair_mask
+from fstriplets.edits.warp.parse import face_outline
 from fstriplets.edits.warp.portrait import Canvas, Portrait
 from fstriplets.edits.warp.texture import draw_strands, sharpness_sigma
 from fstriplets.errors import PhotoRejected
