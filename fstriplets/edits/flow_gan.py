@@ -20,6 +20,7 @@ import torch
 
 from fstriplets.edits.base import WeightsRecord
 from fstriplets.edits.flow_guide import face_guide
+from fstriplets.edits.flow_layout import ON_HAIR, glasses_layout, hair_layout
 from fstriplets.edits.perface import PerFaceEditor
 from fstriplets.errors import PhotoRejected
 from fstriplets.faces.align import invert, similarity, transform_points, warp
@@ -106,8 +107,11 @@ class FlowGanEditor(PerFaceEditor):
         if wish.edit == "hair_colour":
             told = 1.0  # trained with the colour that is reached; on the way there the maps are scaled
         code = edit_code(wish.edit, told, wish.style, wish.colour)
+        layout = torch.from_numpy(aligned.layout(wish))[None, None]
         with one_thread():
-            maps = self._network(aligned.tensor, aligned.guide, code[None], torch.tensor([wish.strength]))
+            maps = self._network(
+                aligned.tensor, aligned.guide, layout, code[None], torch.tensor([wish.strength])
+            )
             stack = torch.cat(maps, 1)[0].permute(1, 2, 0).contiguous().numpy()
         return apply_maps(aligned.photo, stack, aligned.matrix)
 
@@ -150,8 +154,20 @@ class _Aligned:
         self.photo = photo
         self.matrix = np.asarray(similarity(five_points(landmarks), template_points("ffhq", SIDE)))
         pixels = np.clip(np.round(photo * 127.5 + 127.5), 0, 255).astype(np.uint8)
-        self.tensor = torch.from_numpy(warp(pixels, self.matrix, SIDE)).permute(2, 0, 1)[None] / 127.5 - 1
-        self.guide = torch.from_numpy(face_guide(transform_points(landmarks, self.matrix)))[None]
+        self._face = warp(pixels, self.matrix, SIDE)
+        self._landmarks = transform_points(landmarks, self.matrix)
+        self.tensor = torch.from_numpy(self._face).permute(2, 0, 1)[None] / 127.5 - 1
+        self.guide = torch.from_numpy(face_guide(self._landmarks))[None]
+
+    def layout(self, wish: Wish) -> np.ndarray:
+        """Where the matter of the edit goes: float32 [SIDE, SIDE]."""
+        if wish.style is not None:
+            return glasses_layout(self._landmarks, wish.style, wish.edit == "sunglasses")
+        return self._hair if wish.edit in ON_HAIR else np.zeros((SIDE, SIDE), np.float32)
+
+    @cached_property
+    def _hair(self) -> np.ndarray:
+        return hair_layout(self._face, self._landmarks)
 
 
 def _wishes(edit: str, strength: float, rng: np.random.Generator) -> Iterator[Wish]:

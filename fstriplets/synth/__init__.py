@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 #: Changes whenever the same seed gives other pixels.
-RENDERER = "2"
+RENDERER = "3"
 
 _HOME = {
     "LABELS": "regions",

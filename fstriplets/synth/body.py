@@ -56,12 +56,12 @@ def build_body(person: Person, mesh: Mesh, like: Body | None = None) -> Body:
         like: a body of the same person before an edit; what the edit left alone is taken from it.
     """
     regions = build_regions(mesh)
-    if like is not None and _same(person, like.person, "shape", "age", "chubby"):
+    if like is not None and _same(person, like.person, "shape", "age", "sagging", "chubby"):
         vertices, normals = like.vertices, like.normals
     else:
         vertices = mesh.shape(person.shape)
         vertices = vertices + age_shape(
-            mesh, person.age, person.chubby, vertices, mesh_normals(vertices, mesh)
+            mesh, person.age, person.sagging, person.chubby, vertices, mesh_normals(vertices, mesh)
         )
         vertices = vertices + _opened(mesh, vertices)
         normals = mesh_normals(vertices, mesh)

@@ -19,6 +19,8 @@ from fstriplets.synth.scene import GRIN, Scene
 __all__ = ["SYNTH_EDITS", "apply_edit"]
 
 _Edited = tuple[Person, Scene]
+#: Full edits: sagging beyond the years (of an 80-year-old's), weight (`Person.chubby`).
+_EARLY, _WEIGHT = 0.6, 2.0
 _HAIR_COLOURS = np.array(
     [
         [0.012, 0.010, 0.009],
@@ -54,7 +56,7 @@ def apply_edit(
 
 
 def _aging(person: Person, scene: Scene, mesh: Mesh, s: float, rng: np.random.Generator) -> _Edited:
-    """Up to 45 years: folds, sagging, spots, grey and receding hair."""
+    """Up to 45 years of a face that ages early: folds, sagging, spots, grey and receding hair."""
     age = min(person.age + 45 * s, 90.0)
     later = float(np.clip((age - person.age) / 45, 0, 1))
     hair = replace(
@@ -65,6 +67,7 @@ def _aging(person: Person, scene: Scene, mesh: Mesh, s: float, rng: np.random.Ge
     aged = replace(
         person,
         age=age,
+        sagging=person.sagging + _EARLY * later,
         texture=skin.texture,
         hair=hair,
         grey=grey,
@@ -74,7 +77,7 @@ def _aging(person: Person, scene: Scene, mesh: Mesh, s: float, rng: np.random.Ge
 
 
 def _chubbiness(person: Person, scene: Scene, mesh: Mesh, s: float, rng: np.random.Generator) -> _Edited:
-    return replace(person, chubby=person.chubby + 1.35 * s), scene
+    return replace(person, chubby=person.chubby + _WEIGHT * s), scene
 
 
 def _beard(person: Person, scene: Scene, mesh: Mesh, s: float, rng: np.random.Generator) -> _Edited:

@@ -50,10 +50,11 @@ class Person:
         brow: density of the brows, 0..1; lash: darkness of the lashes, 0..1.
         iris: [6] linear RGB of the iris and of its inner ring; pupil: share of the iris.
         beard, moustache: density 0..1; beard_length: units.
-        chubby: -1..1.5, weight on cheeks, jaw and under the chin, 0 as the shape has it.
+        chubby: -1..3, weight on cheeks, jaw and under the chin, 0 as the shape has it.
         lipstick: 0..1; lip_colour: [3] linear RGB of it.
         glasses: row of wear.FRAMES, -1 never wears them; glasses_seed: their colour and fit.
         skin_seed: the identity seed the skin was drawn from.
+        sagging: of the face beyond what its years bring, 1 as much as 80 years do.
     """
 
     seed: int
@@ -79,6 +80,7 @@ class Person:
     glasses: int
     glasses_seed: int
     skin_seed: int
+    sagging: float = 0.0
 
     @property
     def tone(self) -> float:

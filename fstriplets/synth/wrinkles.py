@@ -160,11 +160,13 @@ def _to_texture(mesh: Mesh, points: np.ndarray) -> np.ndarray:
     return np.asarray((texels[near] * (w / w.sum(1, keepdims=True))[..., None]).sum(1))
 
 
-def age_shape(mesh: Mesh, age: float, chubby: float, vertices: np.ndarray, normals: np.ndarray) -> np.ndarray:
+def age_shape(
+    mesh: Mesh, age: float, sagging: float, chubby: float, vertices: np.ndarray, normals: np.ndarray
+) -> np.ndarray:
     """What age and weight add to a neutral face: sagging cheeks, thinner lips, a heavier jaw.
 
     Args:
-        age: years; chubby: -1..1.5.
+        age: years; sagging: beyond that of the years, 1 as much as 80 years bring; chubby: -1..3.
 
     Returns:
         [V, 3] offsets, units.
@@ -175,7 +177,7 @@ def age_shape(mesh: Mesh, age: float, chubby: float, vertices: np.ndarray, norma
     fat = fat + 0.6 * np.exp(-((x / 4) ** 2) - ((y + 8.5) / 2.5) ** 2) * (z > -3)
     fat = fat + 0.35 * np.exp(-(((y + 9.5) / 2.2) ** 2)) * (z <= 5)
     offset = (1.35 * chubby * fat)[:, None] * (normals * np.array([1, 0.5, 0.7], np.float32))
-    old = float(np.clip((age - 35) / 45, 0, 1.2))
+    old = float(np.clip((age - 35) / 45, 0, 1.2)) + sagging
     if old > 0:
         jowl = np.exp(-(((x - 4.2) / 1.5) ** 2) - ((y + 6.0) / 1.4) ** 2) * (z > 3)
         under = np.exp(-(((x - 3.2) / 1.4) ** 2) - ((y - 2.2) / 0.6) ** 2) * (z > 5)

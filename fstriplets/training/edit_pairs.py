@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fstriplets.edits.flow_gan import Wish
 from fstriplets.edits.flow_guide import MIRRORED, face_guide
+from fstriplets.edits.flow_layout import ON_HAIR
 from fstriplets.faces.align import similarity, transform_points
 from fstriplets.faces.landmarks import five_points
 from fstriplets.faces.templates import template_points
@@ -29,6 +30,9 @@ __all__ = ["Batch", "EditPairs"]
 _CLEAR, _EDGE = 18.0, 7
 #: Standard deviations of the crop's errors: landmarks (pixels), scale, shift (pixels), turn (degrees).
 _LANDMARK, _SCALE, _SHIFT, _TURN = 1.5, 0.06, 5.0, 4.0
+#: Part labels (synth.regions.LABELS).
+_HAIR, _GLASSES = 7, 8
+_GLASSES_EDITS = frozenset({"glasses", "sunglasses"})
 #: Standard deviation of the landmarks the guide is drawn from, pixels.
 _GUIDED = 1.0
 
@@ -41,7 +45,7 @@ class Batch:
         photo, edited: [B, 3, SIDE, SIDE] float32 in [-1, 1].
         region: [B, 1, SIDE, SIDE] 0..1, where they differ.
         code: [B, CODE_SIZE]; strength: [B].
-        guide: [B, GUIDE, CELLS, CELLS] of the photo's landmarks; parts: [B, CELLS, CELLS] its labels.
+        guide: [B, GUIDE, CELLS, CELLS] of the photo's landmarks; layout: [B, 1, SIDE, SIDE]; parts: [B, CELLS, CELLS] its labels.
         windows: [B, 2] top and left of the window to learn from.
         points: [B, 68, 2] landmarks of the edited face, pixels; moves: [B, 68, 2] from there to where the
             photo shows them.
@@ -53,10 +57,16 @@ class Batch:
     code: Tensor
     strength: Tensor
     guide: Tensor
+    layout: Tensor
     parts: Tensor
     windows: Tensor
     points: Tensor
     moves: Tensor
+
+    @property
+    def asked(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """The generator's arguments for whole faces."""
+        return self.photo, self.guide, self.layout, self.code, self.strength
 
 
 class EditPairs:
@@ -72,6 +82,8 @@ class EditPairs:
         self.pairs = pairs
         self.window = window
         self.of = {e: np.flatnonzero(pairs.edit == e) for e in EDITS if odds.get(e, 0) > 0}
+        for edit in self.of.keys() & _GLASSES_EDITS:  # fainter ones are not among the labels
+            self.of[edit] = self.of[edit][pairs.strength[self.of[edit]] >= 0.5]
         self.of = {edit: members for edit, members in self.of.items() if len(members)}
         weights = np.array([odds[edit] for edit in self.of])
         self._odds = weights / weights.sum()
@@ -95,6 +107,7 @@ class EditPairs:
             code=torch.stack([edit_code(w.edit, w.strength, w.style, w.colour) for w in wishes]),
             strength=torch.tensor([wish.strength for wish in wishes], dtype=torch.float32),
             guide=torch.from_numpy(np.stack([face_guide(points) for points in guided])),
+            layout=torch.from_numpy(np.stack([row.layout for row in rows]))[:, None],
             parts=torch.from_numpy(np.stack([row.labels[2::4, 2::4] for row in rows]).astype(np.int64)),
             windows=torch.tensor(corners),
             points=torch.from_numpy(after),
@@ -105,7 +118,7 @@ class EditPairs:
         """What the network is asked for, to get the i-th picture from its base."""
         known, edit = self.pairs.attributes, str(self.pairs.edit[i])
         strength = float(self.pairs.strength[i])
-        if edit in ("glasses", "sunglasses"):
+        if edit in _GLASSES_EDITS:
             r, g, b = (float(known[f"frame_{c}"][i]) for c in "rgb")
             return Wish(edit, strength, int(known["frame_style"][i]) % FRAME_STYLES, (r, g, b))
         if edit == "hair_colour":
@@ -127,8 +140,9 @@ class EditPairs:
         if np.linalg.det(matrix[:, :2]) < 0:
             points = [p[MIRRORED] for p in points]
         labels = _crop(self.pairs.labels(base), matrix, cv2.INTER_NEAREST)
+        layout = self._layout(i, matrix, rng)
         if rng is None:
-            return _Pair(two[0], two[1], _region(*two), labels, points)
+            return _Pair(two[0], two[1], _region(*two), labels, layout, points)
         if rng.random() < 0.4:
             others = _crop(self.pairs.labels(i), matrix, cv2.INTER_NEAREST)
             two = _alike(two, rng, _Behind((labels == 0) & (others == 0), rng))
@@ -139,7 +153,28 @@ class EditPairs:
         region = _region(*two)
         if rng.random() < 0.8:
             two = _alike(two, rng, augment.degrade)
-        return _Pair(two[0], two[1], region, labels, points)
+        return _Pair(two[0], two[1], region, labels, layout, points)
+
+    def _layout(self, i: int, matrix: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+        """Float32 [SIDE, SIDE]: where the edit puts glasses, or the hair it is about; with `rng` as roughly
+        as it is known of a photo.
+        """
+        edit = str(self.pairs.edit[i])
+        if edit in _GLASSES_EDITS:
+            area, rough = self.pairs.labels(i) == _GLASSES, 0.7
+        elif edit in ON_HAIR:
+            area, rough = self.pairs.labels(int(self.pairs.base[i])) == _HAIR, 2.0
+        else:
+            return np.zeros((SIDE, SIDE), np.float32)
+        layout = _crop(area.astype(np.uint8) * 255, matrix).astype(np.float32) / 255
+        if rng is None:
+            return layout
+        shift = np.hstack([np.eye(2), rng.normal(0, rough / 2, (2, 1))])
+        layout = cv2.warpAffine(layout, shift, (SIDE, SIDE), borderMode=cv2.BORDER_REPLICATE)
+        layout = cv2.GaussianBlur(layout, (0, 0), 0.3 + rng.exponential(rough / 2))
+        # a threshold moved up or down makes it narrower or wider
+        low = rng.uniform(0, 0.3)
+        return np.asarray(np.clip((layout - low) / rng.uniform(0.5, 0.7), 0, 1), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,13 +183,14 @@ class _Pair:
 
     Attributes:
         photo, edited: uint8 [SIDE, SIDE, 3]; region: float32 [SIDE, SIDE]; labels: uint8 [SIDE, SIDE] of
-            the photo; landmarks: [68, 2] of both.
+            the photo; layout: float32 [SIDE, SIDE]; landmarks: [68, 2] of both.
     """
 
     photo: np.ndarray
     edited: np.ndarray
     region: np.ndarray
     labels: np.ndarray
+    layout: np.ndarray
     landmarks: list[np.ndarray]
 
 

@@ -105,8 +105,10 @@ class EditorJob:
             group["lr"] = rate
         self._g.param_groups[1]["lr"] = _HEADS * rate
         window = self.recipe.window
-        features = self.generator.features(batch.photo, batch.guide, batch.code)
-        maps = self.generator.heads(features, batch.photo, batch.code, batch.strength, batch.windows, window)
+        features = self.generator.features(batch.photo, batch.guide, batch.layout, batch.code)
+        maps = self.generator.heads(
+            features, batch.photo, batch.layout, batch.code, batch.strength, batch.windows, window
+        )
         result = compose(batch.photo, maps, batch.windows)
         photo, edited, region = (
             _cut(x, batch.windows, window) for x in (batch.photo, batch.edited, batch.region)
@@ -225,7 +227,7 @@ class EditorJob:
 
     def _measure(self, pair: Batch) -> np.ndarray:
         """Sums over a pair: error and copying's error inside, change outside, pixels outside."""
-        result = compose(pair.photo, self.averaged(pair.photo, pair.guide, pair.code, pair.strength))
+        result = compose(pair.photo, self.averaged(*pair.asked))
         inside, outside = pair.region, (pair.region < 0.01).float()
         wrong, copied, moved = (
             (a - b).abs().mean(1, keepdim=True)

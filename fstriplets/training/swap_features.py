@@ -63,11 +63,16 @@ class FaceCrop(nn.Module):
             return F.interpolate(window, (self.side, self.side), mode="bilinear", align_corners=True)
         if self.have == self.want:
             return F.interpolate(images, (self.side, self.side), mode="bilinear", antialias=True)
-        grid = self._grid(size).to(images.device).expand(len(images), -1, -1, -1)
+        grid = self.grid(size).to(images.device).expand(len(images), -1, -1, -1)
         return F.grid_sample(images, grid.to(images.dtype), padding_mode="reflection", align_corners=False)
 
-    def _grid(self, size: int) -> Tensor:
-        """Where each pixel of the wanted crop lies in ours: [1, side, side, 2] in -1..1."""
+    @property
+    def upright(self) -> bool:
+        """Whether rows and columns stay rows and columns, so that the crop is a window, resized."""
+        return self.have == self.want or (self.have, self.want) == ("ffhq", "mobilefsgan")
+
+    def grid(self, size: int) -> Tensor:
+        """Where each pixel of a crop that is not upright lies in ours: [1, side, side, 2] in -1..1."""
         matrix = similarity(template_points(self.want, self.side), template_points(self.have, size))
         y, x = np.mgrid[: self.side, : self.side].astype(np.float64)
         places = np.stack([x, y, np.ones_like(x)], axis=-1) @ matrix.T

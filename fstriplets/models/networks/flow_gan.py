@@ -10,8 +10,9 @@ stays (wrinkles, hair colour), mask and colour paint what was not there (teeth, 
 attention mask is GANimation's (Pumarola et al., ECCV 2018); flow and gain are ours. Where all maps are 0,
 the photo keeps its own pixels, at whatever resolution the maps are applied.
 
-Beside the photo it reads where the landmarks are, and in training its features also have to tell the parts
-of the face apart. The picture enters with its 4x4 blocks as channels (Shi et al., CVPR 2016), so that the
+Beside the photo it reads where the landmarks are, and a layout: the area that glasses take, or the hair.
+An edit of the hair's colour is confined to it and paints nothing, so that every strand stays. In training the
+features also have to tell the parts of the face apart. The picture enters with its 4x4 blocks as channels (Shi et al., CVPR 2016), so that the
 U-Net works at 64 px and below and still sees and writes every pixel. Normalisation is per picture
 (GroupNorm), and the code acts as scale and shift behind it (FiLM, Perez et al., AAAI 2018). The
 discriminator is a conditional patch discriminator (Isola et al., CVPR 2017) on pairs (photo, result), with
@@ -60,8 +61,10 @@ CELLS, GUIDE = SIDE // 4, 21
 #: Part labels (synth.regions.LABELS) the features are made to tell apart in training.
 PARTS = 13
 
-#: Channels of the guide that are drawn features, its last ones.
-_DRAWN = 5
+#: Channels of guide and layout that are drawn features, the last ones.
+_DRAWN = 6
+#: Edits that stay within their layout and paint nothing.
+_WITHIN = frozenset({"hair_colour"})
 #: Farthest a pixel moves, as a share of half the side; strongest gain, natural logarithm.
 _REACH, _GAIN = 0.3, 2.0
 #: Factor on what becomes flow: a step of the optimiser must move pixels by hundredths, not by several.
@@ -168,7 +171,7 @@ class FlowGanGenerator(nn.Module):
         for layer, spread in ((self.code[0], 0.7), (self.code[2], 0.2)):
             nn.init.normal_(layer.get_parameter("weight"), std=spread)
         self.stem = nn.Conv2d(48, a, 3, 1, 1)
-        self.guide = nn.Conv2d(GUIDE, a, 1)
+        self.guide = nn.Conv2d(GUIDE + 1, a, 1)
         self.down1 = _Block(a, b, code_width, 2)
         self.same1 = _Block(b, b, code_width)
         self.down2 = _Block(b, c, code_width, 2)
@@ -182,7 +185,7 @@ class FlowGanGenerator(nn.Module):
         seen = a + PARTS + _DRAWN  # features, parts and drawn landmarks: an edit is mostly of some of them
         self.coarse = _Heads(seen, 2 + 3, 3, 1e-3)  # flow and gain at 64 px
         self.widen = _Heads(seen, 4 * 12, 1, a**-0.5)
-        self.fine1 = _Heads(12 + 12, fine, 3, (9 * 24) ** -0.5)
+        self.fine1 = _Heads(12 + 12 + 4, fine, 3, (9 * 28) ** -0.5)
         self.fine2 = _Heads(fine, 4 * 5, 3, 1e-3)  # mask, colour and shade at 256 px
         nn.init.constant_(self.fine2.bias[:, :4], -1.0)  # begin with a faint mask
 
@@ -190,6 +193,7 @@ class FlowGanGenerator(nn.Module):
         self,
         photo: Tensor,
         guide: Tensor,
+        layout: Tensor,
         code: Tensor,
         strength: Tensor,
         windows: Tensor | None = None,
@@ -200,18 +204,23 @@ class FlowGanGenerator(nn.Module):
         Args:
             photo: [B, 3, SIDE, SIDE] in [-1, 1], aligned to the `ffhq` template.
             guide: [B, GUIDE, CELLS, CELLS], where its features are: edits.flow_guide.face_guide.
+            layout: [B, 1, SIDE, SIDE] 0..1, the area of the glasses to come or of the hair there is
+                (edits/flow_layout.py); 0 for other edits.
             code: [B, CODE_SIZE], see `edit_code`.
             strength: [B] 0..1 scales what is predicted; 0 gives maps of 0.
             windows: [B, 2] top and left of a window of `size` pixels, all multiples of 4: only that part
                 of the maps is made, which is most of the cost. None: all of it.
         """
-        return self.heads(self.features(photo, guide, code), photo, code, strength, windows, size)
+        features = self.features(photo, guide, layout, code)
+        return self.heads(features, photo, layout, code, strength, windows, size)
 
-    def features(self, photo: Tensor, guide: Tensor, code: Tensor) -> Tensor:
+    def features(self, photo: Tensor, guide: Tensor, layout: Tensor, code: Tensor) -> Tensor:
         """What the heads read, [B, C, CELLS, CELLS]: features, parts (`likely_parts`), drawn landmarks."""
         check_shape("photo", photo, [None, 3, SIDE, SIDE])
         check_shape("guide", guide, [photo.shape[0], GUIDE, CELLS, CELLS])
+        check_shape("layout", layout, [photo.shape[0], 1, SIDE, SIDE])
         check_shape("code", code, [photo.shape[0], CODE_SIZE])
+        guide = torch.cat([guide, F.avg_pool2d(layout, SIDE // CELLS)], 1)
         embedded = self.code(code)
         x0 = self.stem(F.pixel_unshuffle(photo, 4)) + self.guide(guide)
         x1 = self.same1(self.down1(x0, embedded), embedded)
@@ -233,6 +242,7 @@ class FlowGanGenerator(nn.Module):
         self,
         x: Tensor,
         photo: Tensor,
+        layout: Tensor,
         code: Tensor,
         strength: Tensor,
         windows: Tensor | None = None,
@@ -244,10 +254,13 @@ class FlowGanGenerator(nn.Module):
         if windows is not None:
             corners, cells = (windows // 4).tolist(), size // 4
             x, coarse = (_cut(maps, corners, cells) for maps in (x, coarse))
-            photo = _cut(photo, windows.tolist(), size)
-        fine = torch.cat([F.pixel_shuffle(self.widen(x, edits), 2), F.pixel_unshuffle(photo, 2)], 1)
+            photo, layout = (_cut(x, windows.tolist(), size) for x in (photo, layout))
+        seen = F.pixel_unshuffle(torch.cat([photo, layout], 1), 2)
+        fine = torch.cat([F.pixel_shuffle(self.widen(x, edits), 2), seen], 1)
         fine = F.pixel_shuffle(self.fine2(F.silu(self.fine1(fine, edits)), edits), 2)
-        return self._maps(coarse, fine, strength[:, None, None, None])
+        maps = self._maps(coarse, fine, strength[:, None, None, None])
+        within = [EDITS[e] in _WITHIN for e in edits]
+        return _confined(maps, layout, within) if any(within) else maps
 
     def _maps(self, coarse: Tensor, fine: Tensor, strength: Tensor) -> Maps:
         coarse = F.interpolate(coarse, scale_factor=4, mode="bilinear", align_corners=False)
@@ -257,6 +270,12 @@ class FlowGanGenerator(nn.Module):
             mask=torch.sigmoid(fine[:, :1]) * (strength / _OPAQUE).clamp(max=1),
             colour=torch.sigmoid(fine[:, 1:4]),
         )
+
+
+def _confined(maps: Maps, layout: Tensor, within: list[bool]) -> Maps:
+    """Where `within`: no flow, no paint, and relit in the layout only."""
+    free = torch.tensor([not w for w in within], device=layout.device)[:, None, None, None].to(layout.dtype)
+    return Maps(maps.flow * free, maps.gain * torch.maximum(layout, free), maps.mask * free, maps.colour)
 
 
 def _cut(x: Tensor, corners: list[list[int]], size: int) -> Tensor:
