@@ -68,19 +68,24 @@ class Reading:
             labels[higher > 0] = i
         return labels
 
-    def probability(self, part: str, height: int, width: int) -> npt.NDArray[np.float32]:
-        """How sure it is of a part, a name of parse.PARTS: [height, width] in 0..1, 0 beyond what it saw."""
+    def probability(self, part: str, height: int, width: int, scale: float = 1.0) -> npt.NDArray[np.float32]:
+        """How sure it is of a part: [height, width] in 0..1, 0 beyond what it saw.
+
+        Args:
+            part: a name of parse.PARTS. scale: pixels of the answer in one of the crop.
+        """
         shares = np.exp(self.parts - self.parts.max(axis=0))
-        share = shares[PARTS.index(part)] / shares.sum(axis=0)
-        return self._enlarged(share, height, width, 0.0)
+        return self._enlarged(shares[PARTS.index(part)] / shares.sum(axis=0), height, width, 0.0, scale)
 
     def _enlarged(
-        self, part: npt.NDArray[np.float32], height: int, width: int, beyond: float
+        self, part: npt.NDArray[np.float32], height: int, width: int, beyond: float, scale: float = 1.0
     ) -> npt.NDArray[np.float32]:
         from_seen = invert(self.matrix)
         # The network's 64 px map lies over its 128 px: u64 -> 2 u64 + 0.5.
         from_seen[:, 2] += 0.5 * from_seen[:, :2].sum(axis=1)
         from_seen[:, :2] *= 2
+        from_seen *= scale
+        from_seen[:, 2] += 0.5 * scale - 0.5
         enlarged: npt.NDArray[np.float32] = cv2.warpAffine(
             part, from_seen, (width, height), flags=cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_CONSTANT, borderValue=(beyond,),

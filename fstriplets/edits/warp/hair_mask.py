@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from fstriplets.edits.warp.geometry import smoothstep
+from fstriplets.edits.warp.parse import face_outline
 from fstriplets.edits.warp.portrait import Portrait
 from fstriplets.faces.analyser import shared_analyser
 
@@ -28,6 +29,7 @@ _HAIR, _OTHER = 0.8, 0.15
 _CELLS = 16
 #: Weight of the colours' log odds beside the parser's, and the most they say.
 _TRUST, _MOST = 0.8, 4.0
+_ROUNDS = 2
 #: Log odds to get over below the cheeks, where dark collars and shadows of the neck look like hair.
 _BELOW = 1.5
 #: Least: share of the forehead's width that has hair above, height above the brows up to which it reaches,
@@ -42,27 +44,43 @@ def hair_mask(portrait: Portrait) -> Array:
         cv2.resize(portrait.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA),
         (portrait.points + 0.5) * scale - 0.5,
     )
-    found = _connected(small, _belief(small, _parsed(portrait, small)))
+    hair, nothing = _parsed(portrait, small)
+    found = _connected(small, _belief(small, hair, nothing))
     if not _worn(small, found > 0.5):
         return np.zeros((portrait.height, portrait.width), np.float32)
     return _sharpened(portrait, small, found)
 
 
-def _parsed(portrait: Portrait, small: Portrait) -> Array:
-    """The parser's probability of hair [h, w]; it looks at the whole portrait."""
+def _parsed(portrait: Portrait, small: Portrait) -> tuple[Array, Array]:
+    """The parser's probabilities of hair and of background [h, w]; it looks at the whole portrait."""
     photo = np.clip(np.round(portrait.image * 255), 0, 255).astype(np.uint8)
     reading = shared_analyser().read(photo, portrait.points)
-    share = reading.probability("hair", portrait.height, portrait.width)
-    return cv2.resize(share, (small.width, small.height), interpolation=cv2.INTER_AREA)
+    scale = small.width / portrait.width
+    hair, nothing = (
+        reading.probability(part, small.height, small.width, scale) for part in ("hair", "background")
+    )
+    return hair, nothing
 
 
-def _belief(small: Portrait, parsed: Array) -> Array:
+def _belief(small: Portrait, hair: Array, nothing: Array) -> Array:
     """Parser and colours together [h, w] 0..1."""
-    share = np.clip(parsed, 0.01, 0.99)
-    logit = np.log(share / (1 - share))
-    odds = _colour_odds(small.image, parsed * (parsed > _HAIR), (parsed < _OTHER).astype(np.float32))
-    below = _BELOW * smoothstep(small.grid[1], 0.5, 0.9)
-    return np.asarray(1 / (1 + np.exp(below - logit - _TRUST * np.clip(odds, -_MOST, _MOST))), np.float32)
+    x, y = small.grid
+    # what it overlooks is mostly fair hair, which must not teach what hair is not
+    head = (x / 1.5) ** 2 + (y / 2.0) ** 2 < 1
+    share = np.clip(hair, 0.01, 0.99)
+    logit = np.log(share / (1 - share)) - _dark(small, hair) * _BELOW * smoothstep(y, 0.5, 0.9)
+    belief = hair
+    for _ in range(_ROUNDS):
+        other = (belief < _OTHER) & ~(head & (nothing > 0.3))
+        odds = _colour_odds(small.image, belief * (belief > _HAIR), other.astype(np.float32))
+        belief = 1 / (1 + np.exp(-logit - _TRUST * np.clip(odds, -_MOST, _MOST)))
+    return np.asarray(belief, np.float32)
+
+
+def _dark(small: Portrait, hair: Array) -> float:
+    """How dark the hair is, 0..1."""
+    level = small.image[hair > _HAIR].mean(-1)
+    return float(smoothstep(float(np.median(level)), 0.40, 0.25)) if len(level) else 1.0
 
 
 def _colour_odds(image: Array, hair: Array, other: Array) -> Array:
@@ -73,7 +91,9 @@ def _colour_odds(image: Array, hair: Array, other: Array) -> Array:
         hair, other: [h, w] weights of the pixels to learn from.
     """
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
-    cells = (lab + np.float32([0, 64, 64])) * np.float32([_CELLS / 100, _CELLS / 128, _CELLS / 128])
+    cells = (lab + np.array([0, 64, 64], np.float32)) * np.array(
+        [_CELLS / 100, _CELLS / 128, _CELLS / 128], np.float32
+    )
     cells = np.clip(cells, 0, _CELLS - 1).astype(np.int64)
     index = (cells[..., 0] * _CELLS + cells[..., 1]) * _CELLS + cells[..., 2]
     rare = 2e-4  # of all pixels: what neither has seen is worth nothing
@@ -132,11 +152,12 @@ def _sharpened(portrait: Portrait, small: Portrait, found: Array) -> Array:
     slope, offset = (cv2.resize(part, size, interpolation=cv2.INTER_LINEAR) for part in (slope, offset))
     mask = smoothstep((slope * portrait.image).sum(-1) + offset, 0.15, 0.85)
     reach = cv2.dilate((found > 0.1).astype(np.float32), np.ones((5, 5), np.uint8))
-    return np.asarray(mask * cv2.resize(reach, size, interpolation=cv2.INTER_LINEAR), np.float32)
+    mask = np.asarray(mask * cv2.resize(reach, size, interpolation=cv2.INTER_LINEAR), np.float32)
+    return _matte(portrait, mask)
 
 
 def _guided(image: Array, mask: Array, radius: int) -> tuple[Array, Array]:
-    """The guided filter's linear model of `mask` in the colours of `image`: [h, w, 3] slope, [h, w] offset."""
+    """The guided filter's linear model of `mask` in the colours of `image`: slope [h, w, 3], offset."""
 
     def mean(x: Array) -> Array:
         return np.asarray(cv2.blur(x, (2 * radius + 1, 2 * radius + 1)))
@@ -151,3 +172,31 @@ def _guided(image: Array, mask: Array, radius: int) -> tuple[Array, Array]:
     spread += 1e-3 * np.eye(3, dtype=np.float32)
     slope = np.linalg.solve(spread, covariance[..., None])[..., 0]
     return mean(slope), mean(level - (slope * middle).sum(-1))
+
+
+def _matte(portrait: Portrait, rough: Array) -> Array:
+    """Near the mask's edge, how far each pixel's colour lies on the way to hair from what is beside it.
+
+    A pixel of the edge is hair in part: recoloured as if it were all hair, it would glow.
+    """
+    size = 2 * max(2, int(0.11 * portrait.unit)) + 1
+    band = 2 * max(1, int(0.04 * portrait.unit)) + 1
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (band, band))
+    inside = cv2.erode(rough, kernel) > 0.6
+    outside = cv2.dilate(rough, kernel) < 0.4
+
+    def local(where: Array) -> tuple[Array, Array]:
+        weight = where.astype(np.float32)
+        share = cv2.blur(weight, (size, size))
+        return cv2.blur(portrait.image * weight[..., None], (size, size)) / (share[..., None] + 1e-4), share
+
+    (hair, hair_share), (other, other_share) = local(inside), local(outside)
+    across = hair - other
+    length = (across**2).sum(-1)
+    alpha = ((portrait.image - other) * across).sum(-1) / np.maximum(length, 1e-4)
+    # where hair and its surroundings look alike the mask itself must do
+    trust = smoothstep(length, 0.004, 0.02) * (hair_share > 0.02) * (other_share > 0.02)
+    # on the forehead strands thin out over skin: there the mask knows better
+    trust *= 1 - portrait.polygon(face_outline(portrait, -1.3), 0.1)
+    edge = np.clip(alpha, 0, 1) * trust + rough * (1 - trust)
+    return np.asarray(np.where(inside, rough, np.where(outside, 0, edge)), np.float32)
