@@ -26,6 +26,7 @@ LAYERS = [
     {"build"},
     {"synth", "training"},
     {"evaluation", "swapping"},
+    {"export"},
     {"cli"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

@@ -23,7 +23,7 @@ _SHOWN = 12  # targets that were not swapped, on the screen
     "--target", required=True, metavar="PHOTO|DIR|VIDEO", help="What keeps pose, expression, hair, scene."
 )
 @click.option("--output", "-o", required=True, metavar="FILE|DIR", help="A folder where --target is one.")
-@click.option("--weights", metavar="FILE|NAME", help="The swapper.  [default: the first one installed]")
+@click.option("--weights", metavar="FILE|DIR|NAME", help="The swapper.  [default: the first one installed]")
 @click.option(
     "--embedder", metavar="FILE|NAME", help="Its face recogniser.  [default: what the weights name]"
 )
@@ -51,6 +51,13 @@ _SHOWN = 12  # targets that were not swapped, on the screen
 @click.option("--audio/--no-audio", default=True, show_default=True, help="Keep a video's sound.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
+@click.option(
+    "--runtime",
+    default="auto",
+    show_default=True,
+    metavar="torch|onnx|auto",
+    help="onnx: files of export swap; auto: what the weights are.",
+)
 @click.option("--strict", is_flag=True, help="Exit 1 if any target was not swapped.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress, no summary but of what failed.")
 def swap(source: str, target: str, output: str, strict: bool, quiet: bool, **options: Any) -> int:

@@ -2,7 +2,8 @@
 
 Weights come from `fstriplets train swap` (safetensors whose head says what they are), or from the
 MobileFSGAN release: that generator reads and writes BGR, is turned here, and needs the release's
-MobileFaceNet, because an embedding of another recogniser means nothing to it.
+MobileFaceNet, because an embedding of another recogniser means nothing to it. Files of
+`fstriplets export swap` are opened by onnx_model.py.
 """
 
 from __future__ import annotations
@@ -24,12 +25,28 @@ from fstriplets.models.weights.adapters import load_into, mobilefsgan_rgb, strip
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["MobileFSGAN", "Model", "Settings", "load_model", "load_swapper"]
+    from fstriplets.training.swap_features import Identity
+
+__all__ = [
+    "RUNTIMES",
+    "MobileFSGAN",
+    "Model",
+    "Parts",
+    "Settings",
+    "load_model",
+    "load_parts",
+    "load_swapper",
+    "read_head",
+]
 
 Pixels = npt.NDArray[np.uint8]
 Embeddings = npt.NDArray[np.float32]
 
+#: What runs the networks.
+RUNTIMES = ("auto", "torch", "onnx")
+
 _RELEASE_SIDE = 256
+_OF_RUN = Path("export", "swapper.safetensors")
 _NO_WEIGHTS = """there are no swapper's weights: fstriplets ships none yet
 train one:     fstriplets train swap train-swap --data DATASET --output RUN
                then --weights RUN/export/swapper.safetensors
@@ -128,26 +145,63 @@ class MobileFSGAN:
 
 
 def load_model(
-    weights: str | Path | None = None, embedder: str | Path | None = None, device: str = "auto"
-) -> MobileFSGAN:
+    weights: str | Path | None = None,
+    embedder: str | Path | None = None,
+    device: str = "auto",
+    runtime: str = "auto",
+) -> Model:
     """The swapper of some weights.
 
     Args:
-        weights: a file, or a name of the table of weights; None: the first swapper installed.
+        weights: a file, a name of the table of weights, or a folder: of a run of `train swap`, or of
+            `export swap`; None: the first swapper installed.
         embedder: checkpoint or name of its recogniser; None: the one the weights name, or the
             MobileFaceNet that was imported.
-        device: `cpu`, `cuda`, `mps`, or `auto`: cuda where there is one.
+        device: `cpu`, `cuda`, `mps` (torch only), or `auto`: cuda where there is one.
+        runtime: `torch`, `onnx` (exported files, without torch), or `auto`: what the weights are.
 
     Raises:
         WeightsError: none installed, or not such a network; says what to do.
-        ConfigError: unknown device.
+        ConfigError: unknown device or runtime.
     """
+    if runtime not in RUNTIMES:
+        raise ConfigError(f"--runtime {runtime}: choose one of: {', '.join(RUNTIMES)}")
+    if runtime == "onnx" or (runtime == "auto" and weights is not None and _exported(weights)):
+        from fstriplets.swapping.onnx_model import load_onnx
+
+        if weights is None:
+            raise WeightsError(
+                "--runtime onnx needs --weights: a file or folder that fstriplets export swap wrote"
+            )
+        return load_onnx(weights, embedder, device)
+    parts = load_parts(weights, embedder)
+    return MobileFSGAN(parts.generator, parts.settings, parts.identity, _device(device), parts.name)
+
+
+def _exported(weights: str | Path) -> bool:
+    path = Path(weights).expanduser()
+    return path.suffix == ".onnx" or (path.is_dir() and any(path.glob("swapper-*.onnx")))
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A swapper's networks, in evaluation mode on the CPU."""
+
+    generator: MobileFSGANGenerator
+    settings: Settings
+    identity: Identity  #: its recogniser
+    path: Path  #: of the generator's checkpoint
+    name: str
+
+
+def load_parts(weights: str | Path | None, embedder: str | Path | None) -> Parts:
+    """A generator and the recogniser it was trained with; arguments and errors as of `load_model`."""
     from fstriplets.training.swap_features import load_identity
 
     path, name = _found(weights)
     generator, settings = load_swapper(path)
     identity = load_identity(_embedder_of(settings, embedder, name), settings.crop)
-    return MobileFSGAN(generator, settings, identity, _device(device), name)
+    return Parts(generator, settings, identity, path, name)
 
 
 def _found(weights: str | Path | None) -> tuple[Path, str]:
@@ -162,6 +216,12 @@ def _found(weights: str | Path | None) -> tuple[Path, str]:
             raise WeightsError(f"--weights {weights} is no swapper but a {known[str(weights)].role}")
         return require(str(weights)), str(weights)
     path = Path(weights).expanduser()
+    if path.is_dir():
+        if not (path / _OF_RUN).is_file():
+            raise WeightsError(f"{path} is no folder of a finished run of train swap: it has no {_OF_RUN}")
+        return path / _OF_RUN, f"{path.resolve().name}/{path.joinpath(_OF_RUN).name}"
+    if path.suffix == ".onnx":
+        raise WeightsError(f"{path} is an exported file: it runs with --runtime onnx")
     if not path.is_file():
         raise WeightsError(f"--weights: no such file, and no name of `fstriplets weights list`: {weights}")
     return path, path.name
@@ -221,7 +281,7 @@ def load_swapper(path: str | Path) -> tuple[MobileFSGANGenerator, Settings]:
         WeightsError: no such file, or no MobileFSGAN generator.
     """
     path = Path(path).expanduser()
-    head = _head(path)
+    head = read_head(path)
     state = {name: value.float() for name, value in _generator_state(path).items()}
     if head:
         settings = _settings(path, head)
@@ -234,8 +294,8 @@ def load_swapper(path: str | Path) -> tuple[MobileFSGANGenerator, Settings]:
     return generator.eval(), settings
 
 
-def _head(path: Path) -> dict[str, str]:
-    """Metadata of a safetensors file; empty for other files and where there is none."""
+def read_head(path: Path) -> dict[str, str]:
+    """What the head of a swapper's safetensors says; empty for other files and where there is none."""
     if path.suffix != ".safetensors" or not path.is_file():
         return {}
     from safetensors import SafetensorError, safe_open

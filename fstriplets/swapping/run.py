@@ -109,6 +109,7 @@ def swap(
     audio: bool = True,
     overwrite: bool = False,
     device: str = "auto",
+    runtime: str = "auto",
     progress: Callable[[Progress], None] | None = None,
 ) -> SwapReport:
     """Put the face of one person on a photo, every photo of a folder, or a video.
@@ -128,7 +129,7 @@ def swap(
         c2pa: `CERTIFICATE,KEY`: sign that as well.
         audio: keep a video's.
         overwrite: replace files that exist; never the source or the target.
-        device: where the networks of the swap run.
+        device: where the networks of the swap run. runtime: what runs them; see model.load_model.
         progress: called after every photo, and every frame of a video.
 
     Raises:
@@ -141,7 +142,7 @@ def swap(
     plan = _plan(source, target, output, overwrite)
     if mark or signer:
         _check_markable(plan)
-    model = model or load_model(weights, embedder, device)
+    model = model or load_model(weights, embedder, device, runtime)
     swapper = Swapper(model, detector=detector, landmarker=landmarker, parser=parser, colour=colour_match)
     embedding = _person(swapper, source, "--source")
     if like is not None:

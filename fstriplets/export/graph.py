@@ -1,0 +1,142 @@
+"""From torch modules to ONNX files that need nothing else to be understood.
+
+The exporter is torch's TorchScript one (`dynamo=False`): it needs no package but onnx, gives the graph that
+ONNX Runtime fuses best, and is in every torch this project supports. Batch and side are fixed: one face a
+call is what edge devices run, and with fixed shapes every constant is folded and every buffer planned.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fstriplets.errors import MissingDependency
+from fstriplets.models.fold import folded
+from fstriplets.models.networks.mobilefsgan import MobileFSGANGenerator
+from fstriplets.training.swap_features import FaceCrop, Identity
+
+__all__ = ["Embed", "Swap", "import_onnx", "read_metadata", "write_metadata", "write_onnx"]
+
+#: 17 is read by every ONNX Runtime since 1.12, and by all browsers' builds of it.
+OPSET = 17
+
+
+def import_onnx() -> Any:
+    """The package onnx.
+
+    Raises:
+        MissingDependency: not installed.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise MissingDependency("onnx", "export", "exporting") from error
+    return onnx
+
+
+class Swap(nn.Module):
+    """A generator as it is exported: target [1, 3, S, S], embedding [1, D] -> swapped [1, 3, S, S].
+
+    Values are RGB in [-1, 1]. The smaller outputs, which only training reads, are left out.
+    """
+
+    inputs, outputs = ("target", "embedding"), ("swapped",)
+
+    def __init__(self, generator: MobileFSGANGenerator, size: int) -> None:
+        super().__init__()
+        self.generator, self.size = folded(generator), size
+        self.eval()
+
+    def forward(self, target: Tensor, embedding: Tensor) -> Tensor:
+        return cast(Tensor, self.generator(target, embedding).full)
+
+    def example(self) -> tuple[Tensor, ...]:
+        return torch.zeros(1, 3, self.size, self.size), torch.zeros(1, self.generator.embedding_size)
+
+
+class Embed(nn.Module):
+    """A recogniser as it is exported: face [1, 3, S, S] -> embedding [1, D], L2-normalised.
+
+    It takes the very crops the generator takes; the recogniser's own window is cut out within the graph.
+    """
+
+    inputs, outputs = ("face",), ("embedding",)
+
+    def __init__(self, identity: Identity, size: int) -> None:
+        super().__init__()
+        self.crop, self.network, self.size = _Window(identity.crop, size), identity.network, size
+        self.eval()
+
+    def forward(self, face: Tensor) -> Tensor:
+        return F.normalize(self.network(self.crop(face)))
+
+    def example(self) -> tuple[Tensor, ...]:
+        return (torch.zeros(1, 3, self.size, self.size),)
+
+
+class _Window(nn.Module):
+    """A FaceCrop for images of one size, in operators ONNX has: matrices, or a fixed grid."""
+
+    def __init__(self, crop: FaceCrop, size: int) -> None:
+        super().__init__()
+        self.upright = crop.upright
+        if crop.upright:
+            # Every pixel of column j one: what comes out are the weights of row and column j, since the
+            # weights of each pixel sum to one.
+            columns = torch.eye(size)[:, None, :, None].expand(size, 1, size, size)
+            self.register_buffer("weights", crop(columns)[:, 0, :, 0].T.contiguous())
+        else:
+            self.register_buffer("weights", crop.grid(size))
+
+    def forward(self, images: Tensor) -> Tensor:
+        weights = cast(Tensor, self.weights)
+        if self.upright:
+            return weights @ images @ weights.T
+        return F.grid_sample(images, weights, padding_mode="reflection", align_corners=False)
+
+
+def write_onnx(module: Swap | Embed, path: Path, metadata: Mapping[str, str]) -> None:
+    """Writes a module as an fp32 ONNX file, checked and described.
+
+    Raises:
+        MissingDependency: onnx is not installed.
+    """
+    import_onnx()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # about Python values becoming constants, which is what we want
+        torch.onnx.export(
+            module,
+            module.example(),
+            str(path),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=list(module.inputs),
+            output_names=list(module.outputs),
+        )
+    write_metadata(path, metadata)
+
+
+def write_metadata(path: Path, metadata: Mapping[str, str]) -> None:
+    """Gives an ONNX file its `metadata_props`, names and shapes of all values, and checks it."""
+    onnx = import_onnx()
+    model = onnx.shape_inference.infer_shapes(onnx.load(str(path)))
+    del model.metadata_props[:]
+    for key, value in metadata.items():
+        model.metadata_props.add(key=key, value=value)
+    model.producer_name, model.producer_version = "fstriplets", metadata["fstriplets_version"]
+    model.doc_string = metadata["description"]
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The `metadata_props` of an ONNX file."""
+    model = import_onnx().load(str(path), load_external_data=False)
+    return {item.key: item.value for item in model.metadata_props}

@@ -1,0 +1,252 @@
+"""Exporting a swapper: load → write → compare with PyTorch → report. The main path of export/.
+
+A generator and its recogniser become two files: the source's embedding is computed once, the generator runs
+for every face and frame.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import fstriplets
+from fstriplets.errors import ConfigError, DatasetError, OutputError
+from fstriplets.export.faces import FacePairs, Images, dataset_faces, demo_faces
+from fstriplets.export.graph import Embed, Swap, import_onnx, write_metadata, write_onnx
+from fstriplets.export.parity import compare_embedder, compare_generator, described, embed, swap
+from fstriplets.export.precision import to_fp16, to_int8
+from fstriplets.export.report import ExportedFile, ExportReport
+from fstriplets.models.weights import file_sha256, registry
+from fstriplets.swapping.model import Parts, load_parts, read_head
+from fstriplets.training.swap_features import dataset_crop
+
+__all__ = ["FORMATS", "PRECISIONS", "export_swap"]
+
+FORMATS = ("onnx", "coreml")
+PRECISIONS = ("fp32", "fp16", "int8")
+
+
+def export_swap(
+    weights: str | Path,
+    output: str | Path,
+    *,
+    embedder: str | Path | None = None,
+    formats: Sequence[str] = ("onnx",),
+    precisions: Sequence[str] = PRECISIONS,
+    data: str | Path | None = None,
+    split: str = "val",
+    images: int = 32,
+    overwrite: bool = False,
+    progress: Callable[[str], None] | None = None,
+) -> ExportReport:
+    """Write a swapper as files for other runtimes, compared with PyTorch.
+
+    Args:
+        weights: checkpoint of a swapper, a name of the table of weights, or the folder of a run.
+        output: folder of the files; made where there is none.
+        embedder: its recogniser, as in `fstriplets.swap`.
+        formats: of FORMATS. precisions: of PRECISIONS; coreml has no int8 here.
+        data: dataset whose faces calibrate int8 and are compared; None: the demo's synthetic people.
+        split: of the dataset.
+        images: how many pairs of faces: half of them calibrate int8, the others are compared.
+        overwrite: replace files that exist.
+        progress: called with what is being done.
+
+    Returns:
+        The report, which also lies in the folder as export.json and export.md.
+
+    Raises:
+        WeightsError: no such swapper. DatasetError: no such dataset or split. OutputError: files exist.
+        ConfigError: unknown format or precision. MissingDependency: the converter is not installed.
+    """
+    say = progress or (lambda what: None)
+    _check("--format", formats, FORMATS)
+    _check("--precision", precisions, PRECISIONS)
+    if images < 1:
+        raise ConfigError(f"--images {images}: at least one pair of faces is compared")
+    import_onnx()
+    say("loading")
+    parts = load_parts(weights, embedder)
+    job = _Job(parts, _faces(parts, data, split, images), [p for p in PRECISIONS if p in precisions], say)
+    folder = _folder(output)
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as draft:
+        files = list(job.onnx(Path(draft))) if "onnx" in formats else []
+        files += list(job.coreml(Path(draft))) if "coreml" in formats else []
+        placed = tuple(_placed(files, folder, overwrite))
+    calibrated = job.calibration.origin if "int8" in precisions and "onnx" in formats else ""
+    report = ExportReport(
+        folder, parts.name, job.digest, job.compared.origin, calibrated, placed, tuple(_notes(data, parts))
+    )
+    report.write()
+    return report
+
+
+class _Job:
+    """The files of one swapper, written to a folder of drafts."""
+
+    def __init__(
+        self, parts: Parts, pairs: FacePairs, precisions: list[str], say: Callable[[str], None]
+    ) -> None:
+        self.parts, self.precisions, self.say = parts, precisions, say
+        self.digest = file_sha256(parts.path)
+        self.calibration, self.compared = pairs.halves()
+        self.generator = Swap(parts.generator, parts.settings.size)
+        self.embedder = Embed(parts.identity, parts.settings.size)
+
+    def onnx(self, folder: Path) -> Iterator[ExportedFile]:
+        """Generators, then embedders, each as it is written and compared."""
+        faces = self.compared
+        embeddings = embed(self.parts.identity, faces.sources)
+        self.say("running PyTorch to compare with")
+        truth = swap(self.parts.generator, faces.targets, embeddings)
+        full = folder / "full.onnx"
+        write_onnx(self.generator, full, self.metadata("generator", "fp32"))
+        for precision in self.precisions:
+            self.say(f"generator in {precision}")
+            path = folder / f"swapper-{precision}.onnx"
+            self._convert(full, path, precision)
+            write_metadata(path, self.metadata("generator", precision))
+            yield compare_generator(path, precision, faces, embeddings, truth)
+        yield from self._embedders(folder, embeddings)
+
+    def _convert(self, full: Path, path: Path, precision: str) -> None:
+        if precision == "int8":
+            embeddings = embed(self.parts.identity, self.calibration.sources)
+            to_int8(full, path, self.calibration, embeddings)
+        elif precision == "fp16":
+            to_fp16(full, path)
+        else:
+            shutil.copyfile(full, path)
+
+    def _embedders(self, folder: Path, truth: Images) -> Iterator[ExportedFile]:
+        """int8 would cost identity and save little: it goes with the fp32 embedder."""
+        full = folder / "embedder.onnx"
+        write_onnx(self.embedder, full, self.metadata("embedder", "fp32"))
+        for precision in dict.fromkeys(_partner(precision) for precision in self.precisions):
+            self.say(f"embedder in {precision}")
+            path = folder / f"embedder-{precision}.onnx"
+            self._convert(full, path, precision)
+            write_metadata(path, self.metadata("embedder", precision))
+            yield compare_embedder(path, precision, self.compared.sources, truth)
+
+    def coreml(self, folder: Path) -> Iterator[ExportedFile]:
+        """Both networks as ML programs."""
+        from fstriplets.export.coreml import write_coreml
+
+        modules: tuple[tuple[str, str, Swap | Embed], ...] = (
+            ("generator", "swapper", self.generator), ("embedder", "embedder", self.embedder),
+        )  # fmt: skip
+        for precision in dict.fromkeys(_partner(precision) for precision in self.precisions):
+            for role, name, module in modules:
+                self.say(f"Core ML {role} in {precision}")
+                path = folder / f"{name}-{precision}.mlpackage"
+                write_coreml(module, path, precision, self.metadata(role, precision))
+                yield described(path, role, "coreml", precision)
+
+    def metadata(self, role: str, precision: str) -> dict[str, str]:
+        """All a user of the file alone must know."""
+        settings, head = self.parts.settings, read_head(self.parts.path)
+        origin = self.parts.identity.origin
+        values = {
+            "name": self.parts.name,
+            "role": role,
+            "description": _DESCRIPTIONS[role],
+            "architecture": "MobileFSGAN generator" if role == "generator" else "face recogniser",
+            "precision": precision,
+            "size": str(settings.size),
+            "crop": settings.crop,
+            "embedding_size": str(settings.embedding_size),
+            "layout": "NCHW, batch 1, float32",
+            "colour_order": "RGB",
+            "value_range": "-1..1",
+            "embedder": origin.name,
+            "licence": self._licence(role, head),
+            "training_digest": head.get("recipe_sha256", ""),
+            "weights_sha256": self.digest,
+            "fstriplets_version": fstriplets.__version__,
+        }
+        if role == "generator":
+            values |= {"variant": settings.variant, "channels": str(settings.channels)}
+            values["embedder_file"] = f"embedder-{_partner(precision)}.onnx"
+        return values
+
+    def _licence(self, role: str, head: dict[str, str]) -> str:
+        origin, row = self.parts.identity.origin, registry().get(self.parts.name)
+        if role == "embedder":
+            return str(origin.licence or "unknown")
+        if row is not None:
+            return row.licence
+        used = [
+            (origin.name, origin.licence),
+            (head.get("perceptual", ""), head.get("perceptual_licence", "")),
+        ]
+        found = ", ".join(dict.fromkeys(f"{name} ({licence or 'unknown'})" for name, licence in used if name))
+        return head.get("licence") or f"that of its training data; trained with {found}"
+
+
+_DESCRIPTIONS = {
+    "generator": (
+        "Face swapper (MobileFSGAN). target: aligned crop [1, 3, size, size] that keeps pose, expression,"
+        " hair and scene; embedding: of the person who gives the face, by the embedder beside this file;"
+        " swapped: the result. What it makes is synthetic: say so."
+    ),
+    "embedder": (
+        "Identity of an aligned crop [1, 3, size, size], as its swapper wants it: embedding, L2-normalised."
+    ),
+}
+
+
+def _partner(precision: str) -> str:
+    """Precision of the embedder that goes with a generator."""
+    return "fp32" if precision == "int8" else precision
+
+
+def _faces(parts: Parts, data: str | Path | None, split: str, count: int) -> FacePairs:
+    size, crop = parts.settings.size, parts.settings.crop
+    if data is None:
+        return demo_faces(crop, size, count)
+    have = dataset_crop(data)
+    if have != crop:
+        raise DatasetError(f"--calibrate {data}: its crops are {have}, the swapper's {crop}")
+    return dataset_faces(data, split, size, count)
+
+
+def _check(flag: str, given: Sequence[str], known: Sequence[str]) -> None:
+    wrong = [value for value in given if value not in known]
+    if wrong or not given:
+        raise ConfigError(f"{flag} {', '.join(wrong) or '(none)'}: choose from: {', '.join(known)}")
+
+
+def _folder(output: str | Path) -> Path:
+    folder = Path(output).expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"--output {folder}: is a file; name a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _placed(files: Sequence[ExportedFile], folder: Path, overwrite: bool) -> Iterator[ExportedFile]:
+    """The drafts, under their names; nothing is moved if anything is in the way."""
+    names = [folder / file.path.name for file in files]
+    for name in names:
+        if name.exists() and not overwrite:
+            raise OutputError(f"{name} exists already: --overwrite, or another --output")
+    for file, name in zip(files, names, strict=True):
+        if name.is_dir():
+            shutil.rmtree(name)
+        os.replace(file.path, name)
+        yield replace(file, path=name)
+
+
+def _notes(data: str | Path | None, parts: Parts) -> Iterator[str]:
+    if data is None:
+        yield (
+            "no --calibrate: errors, and int8's ranges, are those of the demo's synthetic people; give a"
+            " dataset of faces like those you swap"
+        )
+    if parts.identity.origin.name == "seeded":
+        yield "a seeded embedder knows nothing of faces: for tests only"
