@@ -61,8 +61,11 @@ class QualityConfig(_Section):
 class IdentityCheckConfig(_Section):
     """Is this face the person the corpus says? Needs an embedder."""
 
-    min_similarity: float = Field(
-        0.35, ge=-1, le=1, description="cosine to the centroid of the person's other faces"
+    min_similarity: float | None = Field(
+        None,
+        ge=-1,
+        le=1,
+        description="cosine to the centroid of the person's other faces; empty: the recogniser's own",
     )
     choose: Literal["largest", "identity"] = Field(
         "identity", description="which of several faces in a photo: the largest, or the most alike"
@@ -102,16 +105,19 @@ class EditConfig(_Section):
 
 
 class AcceptConfig(_Section):
-    """Gates on an edit (DESIGN section 5); every measured value is in the edits manifest."""
+    """Gates on an edit (DESIGN section 5); every measured value is in the edits manifest.
 
-    identity_max: float = Field(
-        0.95, ge=-1, le=1, description="identity edits: cosine to the original stays below this"
+    The cosines are empty by default: the recogniser's own, faces/limits.py.
+    """
+
+    identity_max: float | None = Field(
+        None, ge=-1, le=1, description="identity edits: cosine to the original stays below this"
     )
-    identity_floor: float = Field(
-        0.2, ge=-1, le=1, description="identity edits: and above this, or it is no plausible face"
+    identity_floor: float | None = Field(
+        None, ge=-1, le=1, description="identity edits: and above this, or it is no plausible face"
     )
-    identity_min: float = Field(
-        0.45, ge=-1, le=1, description="attribute edits: cosine to the original stays above this"
+    identity_min: float | None = Field(
+        None, ge=-1, le=1, description="attribute edits: cosine to the original stays above this"
     )
     min_inside_change: float = Field(
         0.5, ge=0, description="mean absolute change inside the edited region, of 255"

@@ -10,8 +10,10 @@ import pytest
 from faces_corpus import write_corpus
 
 from fstriplets import build, load_config, read_manifest
+from fstriplets.cli.summary import summary_lines
 from fstriplets.config import PipelineConfig
 from fstriplets.errors import CorpusError, OutputError
+from fstriplets.faces.limits import RECOGNISERS
 
 FREE = [
     "image_size=96", "detector=aligned", "landmarker=template", "pose_estimator=landmarks", "embedder=none",
@@ -247,3 +249,25 @@ def test_dask_s_performance_report_lies_beside_run_json(drawn_corpus: Path, tmp_
         limit=2,
     )
     assert b"Dask Performance Report" in (tmp_path / "out" / "performance.html").read_bytes()
+
+
+def test_dry_run_and_run_json_name_the_recogniser_and_its_cosines(drawn_corpus: Path, tmp_path: Path) -> None:
+    config = config_for(
+        drawn_corpus, tmp_path / "out", "embedder=bundled", "accept.identity_max=0.97", "min_images=1",
+        "identity_check.min_similarity=-1",
+    )  # fmt: skip
+    wanted = {
+        "recogniser": "bundled",
+        "min_similarity": -1.0,
+        "identity_max": 0.97,
+        "identity_floor": RECOGNISERS["bundled"].identity_floor,
+        "identity_min": RECOGNISERS["bundled"].identity_min,
+    }
+    foretold = build(config, limit=1, dry_run=True)
+    assert foretold.identity == wanted
+    lines = "\n".join(summary_lines(foretold))
+    assert "bundled: min_similarity -1, identity_max 0.97, identity_floor 0.2, identity_min 0.35" in lines
+    assert build(config, limit=1).identity == wanted
+    run = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert run["identity"] == wanted
+    assert run["config"]["accept"]["identity_min"] is None  # what was asked for stays what was asked for

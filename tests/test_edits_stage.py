@@ -18,6 +18,7 @@ from fstriplets.edits.accept import judge, measure
 from fstriplets.edits.registry import EDITORS
 from fstriplets.edits.stage import from_tensor, to_tensor
 from fstriplets.errors import ConfigError, FstripletsError, PhotoRejected
+from fstriplets.faces.limits import PUBLIC, RECOGNISERS, IdentityLimits, limits_of
 from fstriplets.records import AlignedFace, Face, PlannedEdit
 
 SIZE = 32
@@ -176,6 +177,47 @@ def test_identity_gates_read_the_embedder(plug) -> None:
     assert outcome("aging", 89)[0] == "identity_lost"
     assert outcome("glasses", 5)[0] == ""
     assert outcome("glasses", 80)[0] == "identity_lost"
+
+
+def _turned(degrees: float, recogniser: str, *overrides: str) -> tuple[str, str]:
+    """Reason and message of an identity edit after which the embedding is turned so far."""
+    turn = np.radians(degrees)
+
+    def embed(crops: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+        edited = crops[0, : SIZE // 2].mean() > crops[0, SIZE // 2 :].mean() + 10
+        return np.array([[np.cos(turn), np.sin(turn)] if edited else [1, 0]], np.float32)
+
+    stage = EditStage(a_config(*overrides), embed, limits=RECOGNISERS[recogniser])
+    ((_, made, _),) = stage.run(faces_of(1), [planned(0)])
+    return made.reason, made.message
+
+
+def test_every_recogniser_has_its_own_gate_and_a_given_number_wins(plug) -> None:
+    plug("brighten", Brighten())
+    degrees = float(np.degrees(np.arccos(0.97)))
+    assert _turned(degrees, "bundled") == ("", "")
+    reason, message = _turned(degrees, "mobilefacenet_foamliu")
+    assert reason == "identity_kept"
+    assert "accept.identity_max 0.95" in message
+    reason, message = _turned(degrees, "bundled", "accept.identity_max=0.9")
+    assert reason == "identity_kept"
+    assert "accept.identity_max 0.9" in message
+    assert _turned(degrees, "mobilefacenet_foamliu", "accept.identity_max=0.98")[0] == ""
+    # one that does nothing fails with either
+    assert _turned(4.0, "bundled")[0] == "identity_kept"
+
+
+def test_limits_come_from_the_embedder_then_its_name_then_the_public_ones() -> None:
+    own = IdentityLimits(0.1, 0.2, 0.0, 0.3)
+    assert limits_of(type("Mine", (), {"name": "bundled", "limits": own})()) is own
+    assert limits_of(type("Theirs", (), {"name": "bundled"})()) is RECOGNISERS["bundled"]
+    assert limits_of(type("Other", (), {"name": "arcface-r100"})()) is PUBLIC
+    assert limits_of(None) is PUBLIC
+    given = load_config(None, ["identity_check.min_similarity=0.5", "accept.identity_min=0"])
+    settled = RECOGNISERS["bundled"].settled(given)
+    assert settled.min_similarity == 0.5
+    assert settled.identity_min == 0  # nought is a number too
+    assert settled.identity_max == RECOGNISERS["bundled"].identity_max
 
 
 def test_stored_embeddings_are_used_for_the_original(plug) -> None:
@@ -362,7 +404,7 @@ def test_measure_separates_inside_from_outside() -> None:
 )
 def test_pixel_gates(change: dict[str, float], reason: str) -> None:
     values = {"inside_change": 20.0, "outside_change": 0.0, "changed_area": 0.3} | change
-    got, message = judge("grin", values, PipelineConfig().accept)
+    got, message = judge("grin", values, PipelineConfig().accept, PUBLIC)
     assert got == reason
     assert ("accept." in message) == bool(reason)
 

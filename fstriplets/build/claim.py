@@ -82,7 +82,7 @@ def lock_stages(store: Store, stages: Description) -> None:
             f" ({before[kind]} then, {now[kind]} now); install the same ones, choose another --output,"
             " or start over with --overwrite"
         )
-    _write(store, {**run, "stages": now, "weights": stages.weights})
+    _write(store, {**run, "stages": now, "weights": stages.weights, "identity": stages.identity})
 
 
 def read_run(store: Store) -> dict[str, Any] | None:

@@ -68,7 +68,7 @@ def _shares(kinds: dict[str, float], triplets: int) -> dict[str, int]:
 def _costs(
     report: BuildReport, config: PipelineConfig, corpus: Corpus, tried: list[Photo], usable: int
 ) -> None:
-    describe(config.shaping_json())  # load the models outside the clock
+    report.identity = describe(config.shaping_json()).identity  # loads the models, outside the clock
     faces, face_seconds = _try_faces(config, corpus, tried)
     report.faces = round(usable * len(faces) / len(tried))
     report.edits = round(report.faces * _edits_per_face(config))

@@ -34,6 +34,7 @@ def finish(
     store.write("croissant.json", _json(croissant(store, run)))
     store.write("README.md", dataset_card(run).encode())
     report.report = str(audit.write_report(store))
+    report.identity = run.get("identity", {})
     if set(found.consents) - {"synthetic"}:
         better = better_weights(run.get("weights", {}))
         report.better_weights = {name: row.name for name, row in better.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ class Description:
     faces: str
     edits: str
     weights: dict[str, str]  #: name -> sha256
+    identity: dict[str, Any]  #: the recogniser and the cosines that count; empty without one
 
     def __str__(self) -> str:
         return f"{self.faces}; {self.edits}"
@@ -82,7 +83,9 @@ def describe(config_json: str) -> Description:
     faces, edits = stages_of(config_json)
     text = json.dumps([fstriplets.__version__, faces.fingerprint, edits.fingerprint])
     fingerprint = hashlib.sha256(text.encode()).hexdigest()
-    return Description(fingerprint, faces.fingerprint, edits.fingerprint, {**faces.weights, **edits.weights})
+    weights = {**faces.weights, **edits.weights}
+    identity = {"recogniser": faces.recogniser, **asdict(faces.limits)} if faces.recogniser else {}
+    return Description(fingerprint, faces.fingerprint, edits.fingerprint, weights, identity)
 
 
 def warm(config_json: str) -> None:
@@ -99,7 +102,7 @@ def stages_of(config_json: str) -> tuple[FaceStage, EditStage]:
 
     config = PipelineConfig.model_validate_json(config_json)
     faces = FaceStage(config)
-    return faces, EditStage(config, faces.embed, attribute_scorer=load_scorer(config))
+    return faces, EditStage(config, faces.embed, attribute_scorer=load_scorer(config), limits=faces.limits)
 
 
 @lru_cache(maxsize=4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 from fstriplets.build.bucket import BucketResult
 
@@ -50,6 +51,7 @@ class BuildReport:
     frozen: int = 0  #: new photos of people whose shard was planned before
     estimate_seconds: float | None = None  #: dry run: of the whole build on this machine
     report: str | None = None  #: path of report.html
+    identity: dict[str, Any] = field(default_factory=dict)  #: the recogniser and the cosines that count
     #: bundled weights used on photos of real people -> public ones that do better there
     better_weights: dict[str, str] = field(default_factory=dict)
 

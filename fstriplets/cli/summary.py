@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -41,7 +41,7 @@ def _planned(report: BuildReport) -> list[str]:
     ]
     if report.estimate_seconds is not None:
         lines.append(f"  time        about {duration(report.estimate_seconds)} on this machine")
-    return [*lines, *_rejects(report.rejects)]
+    return [*lines, *_identity(report.identity), *_rejects(report.rejects)]
 
 
 def _built(report: BuildReport) -> list[str]:
@@ -66,6 +66,7 @@ def _built(report: BuildReport) -> list[str]:
         lines.append(
             f"  left out    {report.frozen:,} new photos of people whose shards exist (identity_frozen)"
         )
+    lines += _identity(report.identity)
     return [*lines, *_rejects(report.rejects), *_better(report.better_weights)]
 
 
@@ -97,6 +98,12 @@ def inspection_lines(found: Inspection) -> list[str]:
 def _named(counts: Mapping[str, int]) -> dict[str, int]:
     """An empty licence or consent is an answer too."""
     return {name or "none on record": count for name, count in counts.items()}
+
+
+def _identity(identity: Mapping[str, Any]) -> list[str]:
+    """Who says who is who, and at which cosines."""
+    limits = [f"{name} {value:g}" for name, value in identity.items() if name != "recogniser"]
+    return [f"  identity    {identity['recogniser']}: {', '.join(limits)}"] if identity else []
 
 
 def _rejects(rejects: Mapping[str, Mapping[str, int]]) -> list[str]:

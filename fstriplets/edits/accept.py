@@ -14,8 +14,9 @@ in the order below; the first that says no gives the reason.
                        (save those that go with the edit)
 
 Identity gates need an embedder, attribute gates an attribute scorer; without one the value is absent and
-the gate passes. Only scores named in accept.attribute_gates reject: those that were seen to tell an edit from
-none on real photos (docs/faces.md); all are recorded.
+the gate passes. Where accept.identity_* is empty the recogniser's own cosines count (faces/limits.py). Only
+scores named in accept.attribute_gates reject: those that were seen to tell an edit from none on real photos
+(docs/faces.md); all are recorded.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from fstriplets.edits.base import EDIT_GROUPS
 
 if TYPE_CHECKING:
     from fstriplets.config import AcceptConfig
+    from fstriplets.faces.limits import IdentityLimits
 
 __all__ = ["AttributeScorer", "attribute_changes", "judge", "measure"]
 
@@ -84,19 +86,25 @@ def attribute_changes(
     return {f"attribute_{name}": float(after[name][index] - before[name][index]) for name in sorted(after)}
 
 
-def judge(edit: str, values: Mapping[str, float], config: AcceptConfig) -> tuple[str, str]:
+def judge(
+    edit: str, values: Mapping[str, float], config: AcceptConfig, limits: IdentityLimits
+) -> tuple[str, str]:
     """The first gate that says no.
 
     Args:
         edit: key of EDIT_GROUPS.
         values: what was measured; absent values switch their gates off.
-        config: thresholds.
+        config: thresholds of pixels and scores.
+        limits: those of cosines, with the config's numbers in them (`IdentityLimits.settled`).
 
     Returns:
         (reason, message), both empty when the edit is accepted.
     """
-    for gate in (_pixels, _identity, _attributes):
-        reason, message = gate(edit, values, config)
+    for reason, message in (
+        _pixels(edit, values, config),
+        _identity(edit, values, limits),
+        _attributes(edit, values, config),
+    ):
         if reason:
             return reason, message
     return "", ""
@@ -122,19 +130,19 @@ def _pixels(edit: str, values: Mapping[str, float], config: AcceptConfig) -> tup
     return "", ""
 
 
-def _identity(edit: str, values: Mapping[str, float], config: AcceptConfig) -> tuple[str, str]:
+def _identity(edit: str, values: Mapping[str, float], limits: IdentityLimits) -> tuple[str, str]:
     similarity = values.get("identity_similarity")
     if similarity is None:
         return "", ""
     if EDIT_GROUPS[edit] == "identity":
-        if similarity > config.identity_max:
+        if similarity > limits.identity_max:
             return "identity_kept", (
                 f"{edit} should change who it is, but the similarity to the original is {similarity:.3f},"
-                f" above accept.identity_max {config.identity_max:g}"
+                f" above accept.identity_max {limits.identity_max:g}"
             )
-        floor, key = config.identity_floor, "identity_floor"
+        floor, key = limits.identity_floor, "identity_floor"
     else:
-        floor, key = config.identity_min, "identity_min"
+        floor, key = limits.identity_min, "identity_min"
     if similarity < floor:
         return "identity_lost", (
             f"after {edit} the similarity to the original is {similarity:.3f}, below accept.{key} {floor:g}"

@@ -28,6 +28,7 @@ from fstriplets.edits.stage import EditStage
 from fstriplets.errors import PhotoRejected, UserError
 from fstriplets.faces import FaceStage
 from fstriplets.faces.attributes import load_scorer
+from fstriplets.faces.limits import IdentityLimits
 from fstriplets.records import AlignedFace, Edit, PlannedEdit, seed_of
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def measure_edits(
             seconds = time.process_time() - start - embed.seconds - (score.seconds if score else 0)
             made[edit, strength] = [answers[f] for f in lookup]
             results = [e for e, _ in made[edit, strength]]
-            rows.append(_row(edit, strength, results, config, seconds))
+            rows.append(_row(edit, strength, results, config, stage.limits, seconds))
     return rows, made
 
 
@@ -122,9 +123,18 @@ class _Timed:
         return answer
 
 
-def _row(edit: str, strength: float, edits: Sequence[Edit], config: PipelineConfig, seconds: float) -> Row:
+def _row(
+    edit: str,
+    strength: float,
+    edits: Sequence[Edit],
+    config: PipelineConfig,
+    limits: IdentityLimits,
+    seconds: float,
+) -> Row:
     reasons = Counter(
-        (judge(edit, e.values, config.accept)[0] if e.values else "") if e.status == "ok" else e.reason
+        (judge(edit, e.values, config.accept, limits)[0] if e.values else "")
+        if e.status == "ok"
+        else e.reason
         for e in edits
     )
     accepted = reasons.pop("", 0)
@@ -218,7 +228,8 @@ def main(
         rows, made = measure_edits(faces, config, stage, names, levels)
     except UserError as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"{editor} on {len(faces)} faces of {folder}, {config.image_size} px\n")
+    click.echo(f"{editor} on {len(faces)} faces of {folder}, {config.image_size} px")
+    click.echo(f"recogniser {stage.recogniser or 'none'}: {stage.limits}\n")
     click.echo(_table(rows))
     if sheet is not None:
         from PIL import Image

@@ -20,6 +20,7 @@ from fstriplets.edits.accept import AttributeScorer, attribute_changes, judge, m
 from fstriplets.edits.base import Editor
 from fstriplets.edits.registry import load_editor
 from fstriplets.errors import ConfigError, FstripletsError, PhotoRejected
+from fstriplets.faces.limits import PUBLIC, IdentityLimits
 from fstriplets.records import AlignedFace, Edit, PlannedEdit, content_id
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class EditStage:
         embed: crops uint8 [B, S, S, 3] and landmarks [B, N, 2] → [B, D] L2-normalised, or None when
             there is no embedder: the identity gates are then not applied.
         attribute_scorer: scores attributes of crops; None: no attribute gates.
+        limits: the recogniser's own cosines, for those the config leaves empty.
 
     Attributes:
         fingerprint: the editors of the config, what shapes their pictures, and who scores them.
@@ -65,9 +67,15 @@ class EditStage:
     """
 
     def __init__(
-        self, config: PipelineConfig, embed: Embed, *, attribute_scorer: AttributeScorer | None = None
+        self,
+        config: PipelineConfig,
+        embed: Embed,
+        *,
+        attribute_scorer: AttributeScorer | None = None,
+        limits: IdentityLimits = PUBLIC,
     ) -> None:
         self._config = config
+        self._limits = limits.settled(config)
         self._embed = embed
         self._scorer = attribute_scorer
         self._streak: dict[str, int] = {}
@@ -242,7 +250,7 @@ class EditStage:
         if isinstance(answer, PhotoRejected):
             status, reason, message = answer.status, answer.reason, answer.message
         elif values:
-            reason, message = judge(item.edit, values, self._config.accept)
+            reason, message = judge(item.edit, values, self._config.accept, self._limits)
             status = "rejected" if reason else "ok"
         edit = Edit(
             edit_id=edit_id_of(item, editor),

@@ -11,6 +11,7 @@ _PUBLIC = {
     "DETECTORS": "detectors",
     "EMBEDDERS": "embed",
     "FaceStage": "stage",
+    "IdentityLimits": "limits",
     "LANDMARKERS": "landmarks",
     "POSE_ESTIMATORS": "pose",
     "TEMPLATES": "templates",

@@ -41,8 +41,8 @@ class Embedder(Protocol):
     fingerprint: str
     weights: dict[str, str]
 
-    # Optional: own_cosine(cosine: float) -> float, where its cosines mean something else than those of public
-    # recognisers, for which `identity_check.min_similarity` is made; see embed_bundled.py.
+    # Optional: limits, a faces.limits.IdentityLimits, where its cosines mean something else than those of
+    # public recognisers.
 
     def embed(self, crops: Pixels, landmarks: npt.NDArray[np.floating[Any]]) -> Embeddings:
         """crops uint8 [B, S, S, 3] RGB, landmarks [B, 5|68, 2] crop px -> [B, D] L2-normalised."""

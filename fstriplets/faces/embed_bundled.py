@@ -21,11 +21,6 @@ from fstriplets.models.weights import entry
 __all__ = ["BundledEmbedder", "smooth_identity"]
 
 
-#: Cosines to the person's other faces at which public recognisers and this one lose about as many of the
-#: person's own photos (docs/faces.md).
-_PUBLIC, _OWN = (-1.0, 0.2, 0.35, 0.5, 1.0), (-1.0, 0.1, 0.25, 0.42, 1.0)
-
-
 class BundledEmbedder:
     """The bundled network on the CPU: 512 numbers of unit length."""
 
@@ -36,10 +31,6 @@ class BundledEmbedder:
         self.weights = {"face_embedder": sha256}
         self.fingerprint = f"bundled-1:{sha256[:12]}"
         self._network = bundled_network("face_embedder", FaceEmbedder)
-
-    def own_cosine(self, cosine: float) -> float:
-        """What a threshold made for public recognisers is here: real photos of a person lie farther apart."""
-        return float(np.interp(cosine, _PUBLIC, _OWN))
 
     def embed(self, crops: Pixels, landmarks: npt.NDArray[np.floating[Any]]) -> Embeddings:
         """[B, 512] float32, L2-normalised."""

@@ -24,6 +24,7 @@ from fstriplets.faces.embed import load_embedder
 from fstriplets.faces.gates import gate
 from fstriplets.faces.identity import check_identity, choose_faces, near_duplicates
 from fstriplets.faces.landmarks import five_points, load_landmarker
+from fstriplets.faces.limits import limits_of
 from fstriplets.faces.pose import load_pose_estimator
 from fstriplets.faces.quality import look_at, perceptual_hash, registered_correlation
 from fstriplets.faces.templates import face_window, template_points
@@ -53,6 +54,8 @@ class FaceStage:
     Attributes:
         fingerprint: names, code versions and weights of everything that shapes a face.
         weights: weights name -> sha256, for run.json.
+        recogniser: name of the embedder, empty without one.
+        limits: the cosines that count: the config's, else the recogniser's own.
 
     Raises:
         ConfigError: unknown crop, detector, landmarker, pose estimator or embedder.
@@ -70,9 +73,12 @@ class FaceStage:
         self._landmarker = load_landmarker(config)
         self._pose = load_pose_estimator(config)
         self._embedder = load_embedder(config)
+        self.recogniser = "" if self._embedder is None else self._embedder.name
+        self.limits = limits_of(self._embedder).settled(config)
         parts = [self._detector, self._landmarker, self._pose, self._embedder]
         names = [aligned.FINGERPRINT if self._detector is None else ""]
         names += [part.fingerprint for part in parts if part is not None]
+        names.append("" if self._embedder is None else str(self.limits))
         self.fingerprint = "|".join([_VERSION, config.crop, *filter(None, names)])
         self.weights = {name: sha for part in parts if part for name, sha in sorted(part.weights.items())}
 
@@ -224,16 +230,13 @@ class FaceStage:
         good = [i for i, item in enumerate(faces) if _ok(item) and item.face.embedding is not None]
         if not good:
             return faces
-        stated = self.config.identity_check.min_similarity
-        limit = getattr(self._embedder, "own_cosine", float)(stated)
+        limit = self.limits.min_similarity
         vectors = np.array([faces[i].face.embedding for i in good], np.float32)
         similarities, belongs = check_identity(vectors, limit)
         for i, cosine, member in zip(good, similarities, belongs, strict=True):
             change: dict[str, Any] = {"similarity": float(cosine)}
             if not member:
-                why = f"cosine {cosine:.2f} to the person's other faces, min_similarity is {stated:g}"
-                if limit != stated:
-                    why += f", {limit:.2f} with this embedder"
+                why = f"cosine {cosine:.2f} to the person's other faces, min_similarity is {limit:g}"
                 change |= {"status": "rejected", "reason": "not_the_person", "message": why}
             faces[i] = replace(faces[i], face=replace(faces[i].face, **change))
         return faces

@@ -35,6 +35,8 @@ _BELOW = 1.5
 #: Least: share of the forehead's width that has hair above, height above the brows up to which it reaches,
 #: area; most: height above the brows at which it begins. Face units.
 _MIN_WIDTH, _MIN_TOP, _MIN_AREA, _MAX_BROW = 0.7, 0.9, 0.75, 1.25
+#: Lab a of the reddest hair.
+_REDDEST = 32.0
 
 
 def hair_mask(portrait: Portrait) -> Array:
@@ -46,7 +48,7 @@ def hair_mask(portrait: Portrait) -> Array:
     )
     hair, nothing = _parsed(portrait, small)
     found = _connected(small, _belief(small, hair, nothing))
-    if not _worn(small, found > 0.5):
+    if not _worn(small, found > 0.5) or not _natural(small, found > 0.5):
         return np.zeros((portrait.height, portrait.width), np.float32)
     return _sharpened(portrait, small, found)
 
@@ -65,10 +67,11 @@ def _parsed(portrait: Portrait, small: Portrait) -> tuple[Array, Array]:
 def _belief(small: Portrait, hair: Array, nothing: Array) -> Array:
     """Parser and colours together [h, w] 0..1."""
     x, y = small.grid
-    # what it overlooks is mostly fair hair, which must not teach what hair is not
-    head = (x / 1.5) ** 2 + (y / 2.0) ** 2 < 1
+    dark = _dark(small, hair)
+    # what it overlooks is fair hair, which must not teach what hair is not; on dark hair that would be caps
+    head = ((x / 1.5) ** 2 + (y / 2.0) ** 2 < 1) & (dark < 0.5)
     share = np.clip(hair, 0.01, 0.99)
-    logit = np.log(share / (1 - share)) - _dark(small, hair) * _BELOW * smoothstep(y, 0.5, 0.9)
+    logit = np.log(share / (1 - share)) - dark * _BELOW * smoothstep(y, 0.5, 0.9)
     belief = hair
     for _ in range(_ROUNDS):
         other = (belief < _OTHER) & ~(head & (nothing > 0.3))
@@ -143,6 +146,12 @@ def _worn(small: Portrait, hair: Array) -> bool:
     # where the crop cuts the head off, hair that reaches its edge may go on
     ends = np.where(ends + 0.06 > (heights * seen).max(1)[covered], np.inf, ends)
     return bool(np.median(begins) < _MAX_BROW and np.median(ends) > _MIN_TOP)
+
+
+def _natural(small: Portrait, hair: Array) -> bool:
+    """Is this a colour that hair has? Red caps and scarves are redder."""
+    lab = cv2.cvtColor(small.image, cv2.COLOR_RGB2LAB)
+    return bool(np.median(lab[hair, 1]) < _REDDEST)
 
 
 def _sharpened(portrait: Portrait, small: Portrait, found: Array) -> Array:
