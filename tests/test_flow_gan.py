@@ -10,6 +10,7 @@ import pytest
 import torch
 from test_edits_warp import drawn_face, landmarks
 
+from fstriplets.edits import flow_gan
 from fstriplets.edits.flow_gan import FlowGanEditor, apply_maps
 from fstriplets.edits.flow_guide import MIRRORED, face_guide
 from fstriplets.edits.flow_layout import glasses_layout
@@ -60,9 +61,9 @@ def run(
 
 
 def patch_maps(**values: tuple[float, ...]) -> np.ndarray:
-    """Maps that do something in the middle only, [SIDE, SIDE, 9]."""
-    maps = np.zeros((SIDE, SIDE, 9), np.float32)
-    start = {"flow": 0, "gain": 2, "mask": 5, "colour": 6}
+    """Maps that do something in the middle only, [SIDE, SIDE, 10]."""
+    maps = np.zeros((SIDE, SIDE, 10), np.float32)
+    start = {"flow": 0, "gain": 2, "mask": 5, "colour": 6, "fade": 9}
     for name, value in values.items():
         k = start[name]
         maps[96:160, 96:160, k : k + len(value)] = value
@@ -108,9 +109,13 @@ def test_faint_maps_do_nothing() -> None:
 
 def test_the_editor_applies_maps_as_training_does() -> None:
     photo = to_tensor([drawn_face()])
-    maps = patch_maps(flow=(0.1, -0.05), gain=(0.3, 0.2, 0.1), mask=(0.4,), colour=(0.2, 0.4, 0.6))
+    maps = patch_maps(
+        flow=(0.1, -0.05), gain=(0.3, 0.2, 0.1), mask=(0.4,), colour=(0.2, 0.4, 0.6), fade=(0.7,)
+    )
     planes = torch.from_numpy(maps).permute(2, 0, 1)[None]
-    trained = compose(photo, Maps(planes[:, :2], planes[:, 2:5], planes[:, 5:6], planes[:, 6:]))
+    trained = compose(
+        photo, Maps(planes[:, :2], planes[:, 2:5], planes[:, 5:6], planes[:, 6:9], planes[:, 9:])
+    )
     applied, _ = apply_maps(photo[0].permute(1, 2, 0).numpy(), maps, WHOLE)
     inside = np.abs(applied - trained[0].permute(1, 2, 0).numpy())[100:156, 100:156]
     assert inside.mean() < 0.02  # cubic against linear interpolation
@@ -140,13 +145,10 @@ def test_crops_of_other_sizes_get_the_same_edit(editor: FlowGanEditor, size: int
     assert np.abs(cv2.blur(same, (9, 9)).astype(float) - cv2.blur(large, (9, 9))).mean() < 0.35 * change
 
 
-def test_a_face_on_which_no_edit_of_the_hair_shows_is_told() -> None:
-    silent = generator(0.0)
-    torch.nn.init.zeros_(silent.coarse.bias)
-    torch.nn.init.constant_(silent.fine2.bias, -9.0)
-    silent.fine2.bias.data[:, 16:] = 0
+def test_a_head_without_hair_is_told(editor: FlowGanEditor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flow_gan, "hair_layout", lambda photo, points: np.zeros((SIDE, SIDE), np.float32))
     points = torch.from_numpy(landmarks()[None])
-    result = FlowGanEditor(silent).edit(
+    result = editor.edit(
         to_tensor([drawn_face()]), "hair", torch.ones(1), torch.zeros(1, dtype=torch.int64), landmarks=points
     )
     assert result.rejected[0].reason == "no_hair"
@@ -225,6 +227,7 @@ def test_a_new_colour_of_the_hair_stays_in_the_hair_and_paints_nothing() -> None
     assert not maps.mask.any()
     assert not maps.gain[..., 60:, :].any()
     assert maps.gain[..., :60, :].any()
+    assert (maps.fade == layout).all()
 
 
 def test_it_is_small() -> None:

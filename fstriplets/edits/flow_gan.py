@@ -56,6 +56,8 @@ FRAME_COLOURS = (
 )
 #: Below these nothing happens, above the second all of it: mask, logarithm of the gain, pixels of 256 moved.
 _MASK, _GAIN, _MOVE = (0.02, 0.08), (0.015, 0.05), (0.1, 0.5)
+#: Weights of red, green and blue in grey, as a column.
+_GREY = np.array([[0.299], [0.587], [0.114]], np.float32)
 #: Mean change of the crop (of 255) below which an edit of the hair counts as none, and another is tried.
 _FAINT = 0.8
 
@@ -191,7 +193,7 @@ def apply_maps(photo: np.ndarray, maps: np.ndarray, matrix: np.ndarray) -> tuple
 
     Args:
         photo: float32 [H, W, 3] in [-1, 1].
-        maps: [S, S, 9] flow, gain, mask and colour of the aligned face, see networks.flow_gan.Maps.
+        maps: [S, S, 10] flow, gain, mask, colour and fade of the aligned face, see networks.flow_gan.Maps.
         matrix: [2, 3] photo pixels to the aligned face's.
 
     Returns:
@@ -205,7 +207,7 @@ def apply_maps(photo: np.ndarray, maps: np.ndarray, matrix: np.ndarray) -> tuple
     gain = maps[..., 2:5]
     gain = gain * _ramp(_largest(gain), *_GAIN)[..., None]
     mask = maps[..., 5] * _ramp(maps[..., 5], *_MASK)
-    layers = np.dstack([flow @ back[:, :2].T.astype(np.float32), gain, mask, maps[..., 6:9]])
+    layers = np.dstack([flow @ back[:, :2].T.astype(np.float32), gain, mask, maps[..., 6:]])
     parts = [
         cv2.warpAffine(
             np.ascontiguousarray(layers[..., k : k + 3], np.float32),
@@ -214,9 +216,9 @@ def apply_maps(photo: np.ndarray, maps: np.ndarray, matrix: np.ndarray) -> tuple
             flags=cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_REPLICATE,
         )
-        for k in (0, 3, 6)
+        for k in (0, 3, 6, 9)
     ]
-    layers = np.dstack(parts)
+    layers = np.dstack(parts)  # the last part has one channel
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     moved = cv2.remap(
         np.ascontiguousarray(photo),
@@ -225,11 +227,16 @@ def apply_maps(photo: np.ndarray, maps: np.ndarray, matrix: np.ndarray) -> tuple
         cv2.INTER_CUBIC,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    toned = np.minimum((np.clip(moved, -1, 1) + 1) * (0.5 * np.exp(layers[..., 2:5])), 1)
+    moved = (np.clip(moved, -1, 1) + 1) * np.float32(0.5)
+    fade = layers[..., 9:10]
+    if fade.any():
+        moved += fade * (moved @ _GREY - moved)
+    toned = np.minimum(moved * np.exp(layers[..., 2:5]), 1)
     opaque = layers[..., 5:6]
     picture = (opaque * layers[..., 6:9] + (1 - opaque) * toned) * 2 - 1
     moves = np.sqrt(layers[..., 0] ** 2 + layers[..., 1] ** 2)
     done = np.maximum(np.maximum(layers[..., 5], moves), 4 * _largest(layers[..., 2:5]))
+    done = np.maximum(done, layers[..., 9])
     done[done < 1 / 255] = 0
     return picture.astype(np.float32), np.minimum(done, 1).astype(np.float32)
 

@@ -1,8 +1,8 @@
 """Where the matter of an edit goes, a picture the `flow-gan` network reads beside the photo.
 
 For glasses it is the frame, drawn from the landmarks in the head's pose, and its lenses where they are
-dark; for edits of the hair the hair there is, as the face parser sees it (`warp.hair_mask`). What a network of its
-size cannot place sharply by itself it then only has to shade.
+dark; for edits of the hair the hair there is, as the face parser sees it (`warp.hair_mask`). What a network
+of its size cannot place sharply by itself it then only has to shade.
 """
 
 from __future__ import annotations

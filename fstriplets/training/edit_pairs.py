@@ -45,7 +45,8 @@ class Batch:
         photo, edited: [B, 3, SIDE, SIDE] float32 in [-1, 1].
         region: [B, 1, SIDE, SIDE] 0..1, where they differ.
         code: [B, CODE_SIZE]; strength: [B].
-        guide: [B, GUIDE, CELLS, CELLS] of the photo's landmarks; layout: [B, 1, SIDE, SIDE]; parts: [B, CELLS, CELLS] its labels.
+        guide: [B, GUIDE, CELLS, CELLS] of the photo's landmarks; layout: [B, 1, SIDE, SIDE];
+            parts: [B, CELLS, CELLS] the photo's labels.
         windows: [B, 2] top and left of the window to learn from.
         points: [B, 68, 2] landmarks of the edited face, pixels; moves: [B, 68, 2] from there to where the
             photo shows them.

@@ -3,7 +3,7 @@
 The generator never draws a whole picture. From an aligned face at 256 px and the code of an edit it
 predicts four maps, and `compose` applies them to the photo:
 
-    result = mask * colour + (1 - mask) * exp(gain) * photo(x + flow)
+    result = mask * colour + (1 - mask) * exp(gain) * faded(photo(x + flow))
 
 Flow moves features (a grin, fuller cheeks), gain relights and recolours while the photo's own texture
 stays (wrinkles, hair colour), mask and colour paint what was not there (teeth, glasses, a beard). The
@@ -11,12 +11,14 @@ attention mask is GANimation's (Pumarola et al., ECCV 2018); flow and gain are o
 the photo keeps its own pixels, at whatever resolution the maps are applied.
 
 Beside the photo it reads where the landmarks are, and a layout: the area that glasses take, or the hair.
-An edit of the hair's colour is confined to it and paints nothing, so that every strand stays. In training the
-features also have to tell the parts of the face apart. The picture enters with its 4x4 blocks as channels (Shi et al., CVPR 2016), so that the
-U-Net works at 64 px and below and still sees and writes every pixel. Normalisation is per picture
-(GroupNorm), and the code acts as scale and shift behind it (FiLM, Perez et al., AAAI 2018). The
-discriminator is a conditional patch discriminator (Isola et al., CVPR 2017) on pairs (photo, result), with
-the code projected onto its features (Miyato & Koyama, ICLR 2018) and spectral normalisation.
+Another colour of the hair and age paint nothing, so that every strand stays; within the layout they tint
+the photo's grey (`fade`), or the noise of dark hair would come out in colours. In training the features
+also have to tell the parts of the face apart. The picture enters with its 4x4 blocks as channels (Shi et
+al., CVPR 2016), so that the U-Net works at 64 px and below and still sees and writes every pixel.
+Normalisation is per picture (GroupNorm), and the code acts as scale and shift behind it (FiLM, Perez et
+al., AAAI 2018). The discriminator is a conditional patch discriminator (Isola et al., CVPR 2017) on pairs
+(photo, result), with the code projected onto its features (Miyato & Koyama, ICLR 2018) and spectral
+normalisation.
 """
 
 from __future__ import annotations
@@ -63,8 +65,10 @@ PARTS = 13
 
 #: Channels of guide and layout that are drawn features, the last ones.
 _DRAWN = 6
-#: Edits that stay within their layout and paint nothing.
-_WITHIN = frozenset({"hair_colour"})
+#: Edits that paint nothing and tint the grey of what is in their layout; those that do nothing else.
+_TINTING, _WITHIN = frozenset({"aging", "hair_colour"}), frozenset({"hair_colour"})
+#: Weights of red, green and blue in grey.
+_GREY = (0.299, 0.587, 0.114)
 #: Farthest a pixel moves, as a share of half the side; strongest gain, natural logarithm.
 _REACH, _GAIN = 0.3, 2.0
 #: Factor on what becomes flow: a step of the optimiser must move pixels by hundredths, not by several.
@@ -107,12 +111,14 @@ class Maps(NamedTuple):
         gain: [B, 3] natural logarithm of the factor on the moved photo.
         mask: [B, 1] 0..1, how much of `colour` replaces the photo.
         colour: [B, 3] 0..1.
+        fade: [B, 1] 0..1, how much of the moved photo's colour is taken out before it is relit.
     """
 
     flow: Tensor
     gain: Tensor
     mask: Tensor
     colour: Tensor
+    fade: Tensor
 
 
 class _Block(nn.Module):
@@ -258,24 +264,28 @@ class FlowGanGenerator(nn.Module):
         seen = F.pixel_unshuffle(torch.cat([photo, layout], 1), 2)
         fine = torch.cat([F.pixel_shuffle(self.widen(x, edits), 2), seen], 1)
         fine = F.pixel_shuffle(self.fine2(F.silu(self.fine1(fine, edits)), edits), 2)
-        maps = self._maps(coarse, fine, strength[:, None, None, None])
-        within = [EDITS[e] in _WITHIN for e in edits]
-        return _confined(maps, layout, within) if any(within) else maps
+        maps = self._maps(coarse, fine, layout, strength[:, None, None, None])
+        return _confined(maps, layout, [EDITS[e] for e in edits])
 
-    def _maps(self, coarse: Tensor, fine: Tensor, strength: Tensor) -> Maps:
+    def _maps(self, coarse: Tensor, fine: Tensor, layout: Tensor, strength: Tensor) -> Maps:
         coarse = F.interpolate(coarse, scale_factor=4, mode="bilinear", align_corners=False)
         return Maps(
             flow=torch.tanh(_CALM * coarse[:, :2]) * (strength * _REACH),
             gain=torch.tanh((coarse[:, 2:] + fine[:, 4:]) / _GAIN) * (strength * _GAIN),
             mask=torch.sigmoid(fine[:, :1]) * (strength / _OPAQUE).clamp(max=1),
             colour=torch.sigmoid(fine[:, 1:4]),
+            fade=layout * strength,
         )
 
 
-def _confined(maps: Maps, layout: Tensor, within: list[bool]) -> Maps:
-    """Where `within`: no flow, no paint, and relit in the layout only."""
-    free = torch.tensor([not w for w in within], device=layout.device)[:, None, None, None].to(layout.dtype)
-    return Maps(maps.flow * free, maps.gain * torch.maximum(layout, free), maps.mask * free, maps.colour)
+def _confined(maps: Maps, layout: Tensor, edits: list[str]) -> Maps:
+    """The maps without what the edits must not do."""
+    tinting, bound = (
+        torch.tensor([[float(e in some)] for e in edits], device=layout.device)[..., None, None]
+        for some in (_TINTING, _WITHIN)
+    )
+    gain = maps.gain * torch.maximum(layout, 1 - bound)
+    return Maps(maps.flow * (1 - bound), gain, maps.mask * (1 - tinting), maps.colour, maps.fade * tinting)
 
 
 def _cut(x: Tensor, corners: list[list[int]], size: int) -> Tensor:
@@ -305,7 +315,9 @@ def compose(photo: Tensor, maps: Maps, windows: Tensor | None = None) -> Tensor:
         grid = grid + windows.flip(1)[:, None, None] / (side / 2)
     where = grid + maps.flow.permute(0, 2, 3, 1)
     moved = F.grid_sample(photo, where, padding_mode="border", align_corners=False) * 0.5 + 0.5
-    toned = (moved * torch.exp(maps.gain)).clamp(max=1)
+    grey = (moved * moved.new_tensor(_GREY)[:, None, None]).sum(1, keepdim=True)
+    faded = moved + maps.fade * (grey - moved)
+    toned = (faded * torch.exp(maps.gain)).clamp(max=1)
     return (maps.mask * maps.colour + (1 - maps.mask) * toned) * 2 - 1
 
 
