@@ -18,7 +18,7 @@ from fstriplets.audit.samples import ROLES, Shown, choose_triplets
 from fstriplets.errors import OutputError
 from fstriplets.shards import MANIFESTS, Store, iter_manifest
 from fstriplets.shards.layout import RUN
-from fstriplets.triplets.kinds import KINDS
+from fstriplets.triplets.kinds import STORED_KINDS
 
 __all__ = ["write_report"]
 
@@ -133,7 +133,7 @@ def _triplets(found: Inspection) -> str:
         return ""
     edits = list(found.edits)
     rows: list[list[str | int]] = []
-    for kind in (kind for kind in KINDS if kind in found.kind_edits):
+    for kind in (kind for kind in STORED_KINDS if kind in found.kind_edits):
         counts = found.kind_edits[kind]
         rows.append([kind, *(counts.get(edit, 0) for edit in edits), sum(counts.values())])
     rows.append(["all", *(found.edits[edit] for edit in edits), found.ok("triplets")])

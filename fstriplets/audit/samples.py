@@ -11,7 +11,7 @@ from fstriplets.records import seed_of
 from fstriplets.shards import Store
 from fstriplets.shards.layout import manifest_folder, shard_path
 from fstriplets.shards.manifest import read_part
-from fstriplets.triplets.kinds import KINDS
+from fstriplets.triplets.kinds import STORED_KINDS
 
 __all__ = ["ROLES", "Shown", "choose_triplets"]
 
@@ -38,7 +38,7 @@ class Shown:
 
     def member(self, role: str) -> str:
         """What a member is: `A`, `B`, `I`, or `aging(B)`, as figure 2 of the paper writes them."""
-        kind = KINDS[self.row["kind"]]
+        kind = STORED_KINDS[self.row["kind"]]
         pair = kind.photos == 2
         names = {"first": "A" if pair else "I", "second": "B" if pair else "I"}
         names["edited"] = f"{self.row['edit']}({names['second']})"
@@ -76,7 +76,7 @@ def choose_triplets(store: Store, rows: int, seed: int = 0, max_parts: int = 200
             item = (-seed_of(seed, row["triplet_id"]), row["triplet_id"], row)
             (heapq.heappush if len(heap) < rows else heapq.heappushpop)(heap, item)
     picked = _cover({pair: sorted(heap, reverse=True) for pair, heap in best.items()}, rows)
-    order = list(KINDS)
+    order = list(STORED_KINDS)
     picked.sort(key=lambda row: (order.index(row["kind"]), row["edit"], row["triplet_id"]))
     return [Shown(row) for row in picked]
 

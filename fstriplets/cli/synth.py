@@ -162,6 +162,61 @@ def pairs(
 
 
 @synth.command()
+@click.option("--people", type=click.IntRange(min=2), required=True, metavar="N", help="People to draw.")
+@click.option(
+    "--swaps",
+    type=click.IntRange(1, 100),
+    default=5,
+    show_default=True,
+    metavar="M",
+    help="Swaps of each person as source.",
+)
+@click.option(
+    "--photos",
+    type=click.IntRange(1, 100),
+    default=3,
+    show_default=True,
+    help="Photos of each, sources and targets of the swaps.",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, other people."
+)
+@_drawing
+def swaps(
+    people: int,
+    swaps: int,
+    photos: int,
+    output: Path,
+    size: int,
+    seed: int,
+    workers: int | None,
+    scheduler: str | None,
+    quiet: bool,
+) -> None:
+    """Draw a dataset of true swaps: a source, a target, and the source's face in the target's photo.
+
+    Shards and manifests as `fstriplets build` writes them; `fstriplets train swap` trains on them alone, or
+    mixes them in. A run that was stopped goes on when the command is given again; more --people may be asked
+    for later.
+    """
+    import time
+
+    from fstriplets.synth.swaps import SwapPlan, write_swaps
+
+    plan = SwapPlan(str(output), people, swaps, photos, size, seed)
+    started = time.monotonic()
+    with _progress("people", not quiet) as report:
+        found = write_swaps(plan, workers, scheduler, report)
+    splits = ", ".join(f"{split} {count:,}" for split, count in found.splits.items())
+    click.echo(
+        f"{found.identities:,} people, {found.ok('triplets'):,} swaps ({splits}) of {size} px in"
+        f" {time.monotonic() - started:.0f} s: {output}"
+    )
+    mixed = f"--set true_swaps={output} --set true_swap_share=0.2"
+    click.echo(f"next: fstriplets train swap train-swap-small --data DATASET {mixed} --output RUN")
+
+
+@synth.command()
 @click.option("--people", type=click.IntRange(1, 200), default=12, show_default=True, help="People to show.")
 @click.option("--photos", type=click.IntRange(1, 20), default=4, show_default=True, help="Photos of each.")
 @click.option("--edits", is_flag=True, help="Show every edit at three strengths and the true swap instead.")

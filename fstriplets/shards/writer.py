@@ -41,6 +41,7 @@ class Sample:
     source: bytes
     target: bytes
     result: bytes
+    target_identity_id: str = ""  #: of true swaps, the only ones that show two people
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,14 +170,16 @@ def _triplet_members(samples: Sequence[Sample], extension: str) -> list[tuple[st
     members = []
     for sample in samples:
         key = sample.triplet.triplet_id
-        members.append((f"{key}.json", _triplet_json(sample.triplet)))
+        members.append((f"{key}.json", _triplet_json(sample)))
         members += [(f"{key}.{role}.{extension}", getattr(sample, role)) for role in _IMAGES]
     return members
 
 
-def _triplet_json(triplet: Triplet) -> bytes:
-    meta = {name: getattr(triplet, name) for name in _META}
-    return _json(meta | {"strength": float(triplet.strength)})
+def _triplet_json(sample: Sample) -> bytes:
+    meta = {name: getattr(sample.triplet, name) for name in _META}
+    if sample.target_identity_id:
+        meta["target_identity_id"] = sample.target_identity_id
+    return _json(meta | {"strength": float(sample.triplet.strength)})
 
 
 def _face_members(

@@ -9,6 +9,8 @@ __all__, __getattr__ = lazy_exports(
     {
         "KINDS": "kinds",
         "Kind": "kinds",
+        "STORED_KINDS": "kinds",
+        "TRUE_SWAP": "kinds",
         "expected_triplets": "plan",
         "form_triplet": "assemble",
         "plan_triplets": "plan",

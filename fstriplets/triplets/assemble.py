@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fstriplets.records import Edit, Photo, PlannedTriplet, Triplet, content_id
-from fstriplets.triplets.kinds import KINDS
+from fstriplets.triplets.kinds import STORED_KINDS
 
 __all__ = ["form_triplet", "merge_terms"]
 
@@ -17,7 +17,7 @@ def form_triplet(planned: PlannedTriplet, edit: Edit, first: Photo, second: Phot
         first: the photo of A or I.
         second: the photo of B or I.
     """
-    kind = KINDS[planned.kind]
+    kind = STORED_KINDS[planned.kind]
     ids = {"first": planned.first, "second": planned.second, "edited": edit.edit_id}
     source, target, result = ids[kind.source], ids[kind.target], ids[kind.result]
     return Triplet(

@@ -1,14 +1,15 @@
-"""The five kinds of triplet (DESIGN section 5; figure 2 of the MobileFSGAN paper).
+"""The five kinds of triplet (DESIGN section 5; figure 2 of the MobileFSGAN paper), and the true swap.
 
 The result equals the source for identity edits and the target for attribute edits: a model learns
-that neither copying one nor the other is right.
+that neither copying one nor the other is right. A true swap shows two people, which only synthetic faces
+can: nobody can build one from photos, so it is no kind of a recipe.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["KINDS", "Kind"]
+__all__ = ["KINDS", "STORED_KINDS", "TRUE_SWAP", "Kind"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +41,9 @@ KINDS: dict[str, Kind] = {
         Kind("attribute_source", "attribute", 1, "edited", "second", "second", "target", "h"),
     )
 }
+
+#: First: a photo of one person; second: of another; edited: the first one's face in the second photo.
+TRUE_SWAP = Kind("true_swap", "identity", 2, "first", "second", "edited", "source", "")
+
+#: Every kind a dataset may hold.
+STORED_KINDS: dict[str, Kind] = {**KINDS, TRUE_SWAP.name: TRUE_SWAP}
