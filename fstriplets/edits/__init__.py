@@ -1,7 +1,7 @@
 """Editors: each (face, edit, strength, editor) made once, in batches, and judged.
 
 `base` is the protocol, `registry` the names, `stage` runs planned edits, `accept` judges them, `warp`
-is the weight-free editor. docs/editors.md tells how to plug your own.
+is the editor that draws by rules. docs/editors.md tells how to plug your own.
 """
 
 from __future__ import annotations

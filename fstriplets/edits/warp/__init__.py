@@ -1,1 +1,1 @@
-"""The weight-free `warp` editor."""
+"""The `warp` editor: drawn by rules from landmarks."""

@@ -50,7 +50,9 @@ def find_hair(portrait: Portrait) -> Array:
     """The hair mask [H, W]. Raises PhotoRejected `no_hair` when there is none to be found."""
     mask = hair_mask(portrait)
     if not mask.any():
-        raise PhotoRejected("no_hair", "no hair that can be told from skin and background")
+        raise PhotoRejected(
+            "no_hair", "no hair over the forehead: bald, a hat, or not to be told from what is behind"
+        )
     return mask
 
 

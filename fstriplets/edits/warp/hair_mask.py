@@ -37,6 +37,8 @@ _BELOW = 1.5
 _MIN_WIDTH, _MIN_TOP, _MIN_AREA, _MAX_BROW = 0.7, 0.9, 0.75, 1.25
 #: Lab a of the reddest hair.
 _REDDEST = 32.0
+#: Height from which it is the crown, face units, and least share of a dark crown that the parser itself sees.
+_CROWN, _MIN_SEEN = -0.55, 0.65
 
 
 def hair_mask(portrait: Portrait) -> Array:
@@ -48,7 +50,7 @@ def hair_mask(portrait: Portrait) -> Array:
     )
     hair, nothing = _parsed(portrait, small)
     found = _connected(small, _belief(small, hair, nothing))
-    if not _worn(small, found > 0.5) or not _natural(small, found > 0.5):
+    if not (_worn(small, found > 0.5) and _natural(small, found > 0.5) and _seen(small, found > 0.5, hair)):
         return np.zeros((portrait.height, portrait.width), np.float32)
     return _sharpened(portrait, small, found)
 
@@ -152,6 +154,12 @@ def _natural(small: Portrait, hair: Array) -> bool:
     """Is this a colour that hair has? Red caps and scarves are redder."""
     lab = cv2.cvtColor(small.image, cv2.COLOR_RGB2LAB)
     return bool(np.median(lab[hair, 1]) < _REDDEST)
+
+
+def _seen(small: Portrait, hair: Array, parsed: Array) -> bool:
+    """Has the parser itself seen it? Dark hair it does; dark caps grow into the mask by their colour."""
+    crown = hair & (small.grid[1] < _CROWN)
+    return _dark(small, parsed) < 0.5 or bool((parsed[crown] > 0.5).mean() > _MIN_SEEN)
 
 
 def _sharpened(portrait: Portrait, small: Portrait, found: Array) -> Array:
