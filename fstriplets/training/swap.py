@@ -51,7 +51,7 @@ class SwapJob:
     def __init__(self, recipe: Recipe, data: Path | str) -> None:
         self.recipe, self.ranks = recipe, these_ranks()
         self.device = torch.device("cuda") if torch.cuda.is_available() else torch.device("cpu")
-        self.crop = dataset_crop(data)
+        self.crop = self._agreed_crop(data)
         try:
             self._stream = TripletStream(data, "train", recipe, self.ranks)
         except ValueError as error:
@@ -134,6 +134,12 @@ class SwapJob:
 
     # building
 
+    def _agreed_crop(self, data: Path | str) -> str:
+        crop, swaps = dataset_crop(data), self.recipe.true_swaps
+        if swaps and (other := dataset_crop(swaps)) != crop:
+            raise ConfigError(f"true_swaps: {swaps} has crops of the template {other}, {data} has {crop}")
+        return crop
+
     def _load_features(self) -> None:
         recipe = self.recipe
         self.identity = load_identity(recipe.embedder, self.crop).to(self.device)
@@ -203,6 +209,8 @@ class SwapJob:
             notes.append("seeded networks know nothing of faces: for tests only")
         if self.ranks.first and self._validation is None:
             notes.append("the dataset has no val split: no validation, no pictures")
+        if self.recipe.true_swaps and self._validation and not self._validation.true_swaps:
+            notes.append(f"{self.recipe.true_swaps} has no val split: true swaps are not measured")
         return notes
 
     def _perceptual_name(self) -> str:

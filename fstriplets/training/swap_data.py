@@ -8,6 +8,9 @@ trainings so wide that it does not.)
 
 Within an epoch, shards come in random order, a few are open at a time, and each sample is drawn from one
 of them by a number that depends on seed, epoch and turn only.
+
+Where true swaps are mixed in, they are an order of their own with epochs of its own; which of the two a
+sample comes from depends on its number alone, so their share of every batch is even.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ from fstriplets.shards.tensors import Decoder
 from fstriplets.shards.urls import ShardUrl, find_shards
 from fstriplets.training.ranks import Ranks
 from fstriplets.training.swap_recipe import Recipe
-from fstriplets.triplets.kinds import KINDS
+from fstriplets.triplets.kinds import STORED_KINDS, TRUE_SWAP
 
 __all__ = ["Batch", "Look", "TripletStream", "first_samples"]
 
@@ -101,7 +104,7 @@ class TripletStream:
     Args:
         data: a dataset, or what else `open_triplets` takes.
         split: of the dataset.
-        recipe: batch_size, mix, augmentation, seed.
+        recipe: batch_size, mix, true swaps, augmentation, seed.
         ranks: each gets an equal part of every batch.
 
     Raises:
@@ -119,7 +122,7 @@ class TripletStream:
         each = self._size // ranks.size
         self._mine = slice(ranks.rank * each, (ranks.rank + 1) * each)
         self._decoder = Decoder(recipe.image_size, torch.uint8)
-        self._order = _Order(find_shards(data, split), recipe)
+        self._order = _Blend(_Order(find_shards(data, split), recipe), *_true_swaps(recipe, split))
         self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="decode")
 
     def seek(self, place: dict[str, Any]) -> None:
@@ -173,7 +176,15 @@ def first_samples(data: str | Path, split: str, recipe: Recipe, count: int) -> B
         DatasetError: no such split, or a damaged sample.
     """
     still = recipe.model_copy(
-        update={"flip": 0.0, "grey": 0.0, "jitter_share": 0.0, "shuffle": 256, "seed": 0, "batch_size": count}
+        update={
+            "flip": 0.0,
+            "grey": 0.0,
+            "jitter_share": 0.0,
+            "shuffle": 256,
+            "seed": 0,
+            "batch_size": count,
+            "true_swap_share": 0.0,
+        }
     )
     stream = TripletStream(data, split, still, Ranks())
     drawn: list[_Drawn] = []
@@ -190,14 +201,73 @@ def first_samples(data: str | Path, split: str, recipe: Recipe, count: int) -> B
 class _Drawn:
     sample: StoredSample
     shard: str
+    seed: int  #: of its order
     epoch: int
     turn: int
 
 
-class _Order:
-    """All samples of the shards, undecoded, in the order of the recipe's seed."""
+def _true_swaps(recipe: Recipe, split: str) -> tuple[_Order | None, float]:
+    """The order of the true swaps to mix in, and their share."""
+    if not recipe.true_swap_share:
+        return None, 0.0
+    try:
+        shards = find_shards(recipe.true_swaps, split)
+    except DatasetError as error:
+        raise DatasetError(f"true_swaps: {error}; draw them with `fstriplets synth swaps`") from error
+    pure = recipe.model_copy(
+        update={
+            "seed": seed_of(recipe.seed, "true_swaps") % 2**31,
+            **{"mix": "triplets", "vanilla": 0.0, "vanilla_same": 0.0, "fresh_pairs": False},
+        }
+    )
+    return _Order(shards, pure, only=TRUE_SWAP.name), recipe.true_swap_share
 
-    def __init__(self, shards: list[ShardUrl], recipe: Recipe) -> None:
+
+class _Blend:
+    """Two orders as one; which of them sample n comes from is a matter of n and the share alone."""
+
+    def __init__(self, triplets: _Order, swaps: _Order | None, share: float) -> None:
+        self._triplets, self._swaps, self._share = triplets, swaps, share
+        self._drawn = 0
+
+    def place(self) -> dict[str, Any]:
+        """Where both stand: plain values; the triplets' own where nothing is mixed in."""
+        place = self._triplets.place()
+        if self._swaps is not None:
+            place |= {"drawn": self._drawn, "true_swaps": self._swaps.place()}
+        return place
+
+    def seek(self, place: dict[str, Any]) -> None:
+        if ("true_swaps" in place) != (self._swaps is not None):
+            raise DatasetError(
+                "the run was begun with another true_swap_share: resume it with the recipe it began with, or"
+                " choose another --output"
+            )
+        self._triplets.seek(place)
+        if self._swaps is not None:
+            self._swaps.seek(place["true_swaps"])
+            self._drawn = int(place["drawn"])
+
+    def __iter__(self) -> Iterator[_Drawn]:
+        return self
+
+    def __next__(self) -> _Drawn:
+        before = int(self._drawn * self._share)
+        self._drawn += 1
+        if self._swaps is not None and int(self._drawn * self._share) > before:
+            return next(self._swaps)
+        return next(self._triplets)
+
+
+class _Order:
+    """All samples of the shards, undecoded, in the order of the recipe's seed.
+
+    Args:
+        only: the one kind the shards may hold.
+    """
+
+    def __init__(self, shards: list[ShardUrl], recipe: Recipe, only: str | None = None) -> None:
+        self._only = only
         self._shards = {shard.name: shard for shard in shards}
         self._digest = content_id(*(f"{shard.name}:{shard.samples}" for shard in shards))
         self._seed = recipe.seed
@@ -254,9 +324,17 @@ class _Order:
             run.position += 1
             if isinstance(sample, DatasetError):
                 raise DatasetError(f"{sample}; check the dataset with `fstriplets audit`") from sample
-            if self._stored or sample.meta["kind"] not in KINDS:
+            self._check_kind(run.shard, sample)
+            if self._stored or sample.meta["kind"] not in STORED_KINDS:
                 self._kept += 1
-                return _Drawn(sample, run.shard.name, self._epoch, turn)
+                return _Drawn(sample, run.shard.url, self._seed, self._epoch, turn)
+
+    def _check_kind(self, shard: ShardUrl, sample: StoredSample) -> None:
+        if self._only is not None and (kind := sample.meta["kind"]) != self._only:
+            raise DatasetError(
+                f"true_swaps: {shard.url} holds a sample of kind {kind}; name a dataset of"
+                " `fstriplets synth swaps`"
+            )
 
     def _next_epoch(self) -> None:
         if not self._kept:
@@ -285,7 +363,7 @@ def _look(recipe: Recipe, drawn: Sequence[_Drawn]) -> Look:
     """Augmentation drawn for each sample by its turn alone."""
     rows = np.ones((len(drawn), 4), np.float32)
     for row, item in zip(rows, drawn, strict=True):
-        rng = np.random.default_rng([recipe.seed, item.epoch, item.turn])
+        rng = np.random.default_rng([item.seed, item.epoch, item.turn])
         flip, grey, jitter = rng.random(3)
         factors = rng.uniform(1 - recipe.jitter, 1 + recipe.jitter, 3)
         row[0] = flip < recipe.flip

@@ -74,6 +74,12 @@ class Recipe(TrainingRecipe):
     vanilla_same: float = Field(
         PAPER_MIX["vanilla_same"], ge=0, lt=1, description="share of one photo thrice"
     )
+    true_swaps: str = Field(
+        "", description="dataset of `synth swaps` to mix in; its val split is reported apart"
+    )
+    true_swap_share: float = Field(
+        0.0, ge=0, le=1, description="share of true swaps in all samples; 0: they are measured only"
+    )
     shuffle: int = Field(256, ge=0, description="samples of a shard held back to draw from")
     open_shards: int = Field(4, ge=1, le=64, description="shards drawn from in turn")
     fresh_pairs: bool = Field(False, description="draw pairs anew each epoch (datasets of layout faces)")
@@ -108,6 +114,8 @@ class Recipe(TrainingRecipe):
             raise ValueError("vanilla and vanilla_same are shares of all samples: together less than 1")
         if self.mix == "without_triplets" and not self.vanilla:
             raise ValueError("mix without_triplets needs vanilla above 0")
+        if self.true_swap_share and not self.true_swaps:
+            raise ValueError("true_swap_share needs true_swaps: a dataset of `fstriplets synth swaps`")
         if self.variant == "hourglass" and self.image_size % _HOURGLASS_SIDE:
             raise ValueError("variant hourglass needs image_size 256 (or 512)")
         if not any(loss.adv or loss.id or loss.pixel or loss.perceptual for loss in self.losses().values()):
