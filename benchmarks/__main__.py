@@ -1,6 +1,6 @@
 """`python -m benchmarks [NAME...]`: measure this machine and print one table.
 
-NAME is any of help, planning, build, core, editors, loader, train; all but train without one.
+NAME is any of help, planning, build, core, editors, loader, swap, train; all but swap and train without one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import fstriplets
-from benchmarks import build, cold, loader, train
+from benchmarks import build, cold, loader, swap, train
 from benchmarks.corpus import write_crops
 from benchmarks.measure import Figure
 
@@ -48,8 +48,11 @@ MEASURES: dict[str, Callable[[Path], list[Figure]]] = {
     "core": _core,
     "editors": build.editor_share,
     "loader": _loader,
+    "swap": swap.swap_runtimes,
     "train": _train,
 }
+#: Measured when they are named only: minutes each.
+LONG = {"swap", "train"}
 
 
 def main(names: list[str]) -> None:
@@ -60,7 +63,7 @@ def main(names: list[str]) -> None:
     start = time.perf_counter()
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="fstriplets-bench-") as folder:
-        for name in names or [name for name in MEASURES if name != "train"]:
+        for name in names or [name for name in MEASURES if name not in LONG]:
             print(f"measuring: {name} …", file=sys.stderr, flush=True)
             figures += MEASURES[name](Path(folder))
     print(f"fstriplets {fstriplets.__version__}, Python {platform.python_version()}, {build.WORKERS} cores\n")

@@ -41,6 +41,10 @@ class FacePairs:
         targets = self.targets[rows]
         return FacePairs(self.sources[rows], targets, f"{len(targets)} pairs of {self.origin}")
 
+    def some(self, rows: npt.NDArray[np.bool_]) -> FacePairs:
+        """Those that are marked."""
+        return FacePairs(self.sources[rows], self.targets[rows], self.origin)
+
 
 def dataset_faces(data: str | Path, split: str, size: int, count: int) -> FacePairs:
     """The same `count` pairs of a split every time (fewer if it holds fewer).

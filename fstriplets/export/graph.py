@@ -87,10 +87,10 @@ class _Window(nn.Module):
         super().__init__()
         self.upright = crop.upright
         if crop.upright:
-            # Every pixel of column j one: what comes out are the weights of row and column j, since the
-            # weights of each pixel sum to one.
-            columns = torch.eye(size)[:, None, :, None].expand(size, 1, size, size)
-            self.register_buffer("weights", crop(columns)[:, 0, :, 0].T.contiguous())
+            # Where only row j is one, what comes out is row j's share in every row, since the shares of
+            # each pixel sum to one; columns have the same.
+            rows = torch.eye(size)[:, None, None, :, None].expand(size, 1, 3, size, size)
+            self.register_buffer("weights", torch.stack([crop(row)[0, 0, :, 0] for row in rows], dim=1))
         else:
             self.register_buffer("weights", crop.grid(size))
 

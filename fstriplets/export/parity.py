@@ -40,16 +40,17 @@ def swap(generator: nn.Module, targets: Images, embeddings: Images) -> Images:
 def compare_generator(
     path: Path, precision: str, pairs: FacePairs, embeddings: Images, truth: Images
 ) -> ExportedFile:
-    """An ONNX generator against `truth`, what `swap` gave for the same inputs."""
+    """An ONNX generator against `truth`, the finite images `swap` gave for the same inputs."""
     session = open_session(path)
-    most = total = squares = 0.0
+    errors = []
     for target, embedding, wanted in zip(pairs.targets, embeddings, truth, strict=True):
         (made,) = session.run(None, {"target": target[None], "embedding": embedding[None]})
-        error = np.abs(np.clip(made[0], -1, 1).astype(np.float64) - wanted) * _LEVELS
-        most, total = max(most, float(error.max())), total + float(error.mean())
-        squares += float((error**2).mean())
-    mean, square = total / len(pairs), squares / len(pairs)
+        error = np.abs(made[0].astype(np.float64) - wanted) * _LEVELS
+        errors.append(np.where(np.isfinite(error), error, 255.0))  # overflown: as wrong as can be
+    every = np.stack(errors)
+    square = float((every**2).mean())
     psnr = min(_MOST_DECIBELS, 10 * math.log10(255**2 / square)) if square else _MOST_DECIBELS
+    mean, most = float(every.mean()), float(every.max())
     return described(path, "generator", "onnx", precision, mean_error=mean, max_error=most, psnr=psnr)
 
 

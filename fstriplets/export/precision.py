@@ -4,10 +4,12 @@ int8 is static quantisation in QDQ form (Jacob et al. 2018; onnxruntime.quantiza
 unsigned with a zero point, weights symmetric, with a scale for each output channel. What keeps the error low:
 
 - weights have 7 bits: without VNNI, x86 adds pairs of products in 16 bits, which 8-bit weights overflow;
-- convolutions only: the residual stream, attention and the identity's scale and shift stay float, so that
-  errors of thirty blocks do not pile up;
-- the first convolution (the photo itself) and those to RGB stay float: 1 % of the work, and their errors
-  would be seen as they are.
+- the first convolution (the photo itself) and the one to RGB stay float: 1 % of the work, and their errors
+  would be seen as they are; so do the summands of the way down, one operator a map.
+
+Everything else is int8, the residual stream too. Were that float, the mean error would be an eighth lower
+(1.05 % against 1.19 % of the range on a small trained network), but every convolution would stand between two
+changes of type and memory order, which cost a third of the time where int8 convolutions are fast.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ from fstriplets.export.graph import import_onnx
 
 __all__ = ["to_fp16", "to_int8"]
 
-#: Parts of node names that stay float.
-FLOAT = ("encoder_head/conv_image", "_output/", "conv_attention", "normalize/conv")
+#: Parts of names of nodes that stay float.
+FLOAT = ("encoder_head/conv_image", "_output/", "normalize/conv")
 
 
 def to_fp16(source: Path, path: Path) -> None:
@@ -38,7 +40,7 @@ def to_fp16(source: Path, path: Path) -> None:
 
 
 def to_int8(source: Path, path: Path, pairs: FacePairs, embeddings: Images) -> None:
-    """An fp32 generator with its convolutions in int8.
+    """An fp32 generator in int8.
 
     Args:
         source, path: fp32 file, file to write.
@@ -59,7 +61,6 @@ def to_int8(source: Path, path: Path, pairs: FacePairs, embeddings: Images) -> N
             str(path),
             _Reader(pairs, embeddings),
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["Conv"],
             nodes_to_exclude=kept,
             per_channel=True,
             reduce_range=True,

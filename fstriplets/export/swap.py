@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 import fstriplets
-from fstriplets.errors import ConfigError, DatasetError, OutputError
+from fstriplets.errors import ConfigError, DatasetError, OutputError, WeightsError
 from fstriplets.export.faces import FacePairs, Images, dataset_faces, demo_faces
 from fstriplets.export.graph import Embed, Swap, import_onnx, write_metadata, write_onnx
 from fstriplets.export.parity import compare_embedder, compare_generator, described, embed, swap
@@ -78,9 +80,8 @@ def export_swap(
         files += list(job.coreml(Path(draft))) if "coreml" in formats else []
         placed = tuple(_placed(files, folder, overwrite))
     calibrated = job.calibration.origin if "int8" in precisions and "onnx" in formats else ""
-    report = ExportReport(
-        folder, parts.name, job.digest, job.compared.origin, calibrated, placed, tuple(_notes(data, parts))
-    )
+    notes = tuple(_notes(data, parts, job.overflown))
+    report = ExportReport(folder, parts.name, job.digest, job.compared.origin, calibrated, placed, notes)
     report.write()
     return report
 
@@ -94,15 +95,22 @@ class _Job:
         self.parts, self.precisions, self.say = parts, precisions, say
         self.digest = file_sha256(parts.path)
         self.calibration, self.compared = pairs.halves()
+        self.overflown = 0  #: compared faces for which PyTorch gives no finite image
         self.generator = Swap(parts.generator, parts.settings.size)
         self.embedder = Embed(parts.identity, parts.settings.size)
 
     def onnx(self, folder: Path) -> Iterator[ExportedFile]:
         """Generators, then embedders, each as it is written and compared."""
-        faces = self.compared
-        embeddings = embed(self.parts.identity, faces.sources)
         self.say("running PyTorch to compare with")
-        truth = swap(self.parts.generator, faces.targets, embeddings)
+        faces = self.compared
+        known = embed(self.parts.identity, faces.sources)
+        truth = swap(self.parts.generator, faces.targets, known)
+        # Attention multiplies features by features: a poorly trained generator can overflow by itself.
+        finite = np.isfinite(truth).all(axis=(1, 2, 3))
+        self.overflown = int((~finite).sum())
+        if not finite.any():
+            raise WeightsError(f"{self.parts.name} gives no finite image for any of {len(faces)} faces")
+        faces, embeddings, truth = faces.some(finite), known[finite], truth[finite]
         full = folder / "full.onnx"
         write_onnx(self.generator, full, self.metadata("generator", "fp32"))
         for precision in self.precisions:
@@ -111,7 +119,7 @@ class _Job:
             self._convert(full, path, precision)
             write_metadata(path, self.metadata("generator", precision))
             yield compare_generator(path, precision, faces, embeddings, truth)
-        yield from self._embedders(folder, embeddings)
+        yield from self._embedders(folder, known)
 
     def _convert(self, full: Path, path: Path, precision: str) -> None:
         if precision == "int8":
@@ -179,7 +187,7 @@ class _Job:
         if role == "embedder":
             return str(origin.licence or "unknown")
         if row is not None:
-            return row.licence
+            return str(row.licence)
         used = [
             (origin.name, origin.licence),
             (head.get("perceptual", ""), head.get("perceptual_licence", "")),
@@ -242,11 +250,16 @@ def _placed(files: Sequence[ExportedFile], folder: Path, overwrite: bool) -> Ite
         yield replace(file, path=name)
 
 
-def _notes(data: str | Path | None, parts: Parts) -> Iterator[str]:
+def _notes(data: str | Path | None, parts: Parts, overflown: int) -> Iterator[str]:
     if data is None:
         yield (
             "no --calibrate: errors, and int8's ranges, are those of the demo's synthetic people; give a"
             " dataset of faces like those you swap"
+        )
+    if overflown:
+        yield (
+            f"for {overflown} of the compared pairs the network itself overflows in PyTorch: they are left"
+            " out, and the network wants more training"
         )
     if parts.identity.origin.name == "seeded":
         yield "a seeded embedder knows nothing of faces: for tests only"
