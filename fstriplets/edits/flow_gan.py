@@ -24,6 +24,7 @@ from fstriplets.edits.flow_layout import ON_HAIR, glasses_layout, hair_layout
 from fstriplets.edits.perface import PerFaceEditor
 from fstriplets.errors import PhotoRejected
 from fstriplets.faces.align import invert, similarity, transform_points, warp
+from fstriplets.faces.analyser import WEIGHTS as ANALYSER
 from fstriplets.faces.landmarks import five_points
 from fstriplets.faces.templates import template_points
 from fstriplets.models.bundled import one_thread
@@ -33,7 +34,7 @@ from fstriplets.models.weights import entry, load_state_dict, require
 
 __all__ = ["FlowGanEditor", "Wish", "apply_maps"]
 
-_VERSION = "flow-gan-1"
+_VERSION = "flow-gan-2"
 #: What the network is built for; which of it some weights do well enough is in their row (`note`).
 _ALL = frozenset({"aging", "beard", "chubbiness", "glasses", "grin", "hair", "sunglasses"})
 #: Edit of the hair -> how often it is drawn.
@@ -74,14 +75,12 @@ class FlowGanEditor(PerFaceEditor):
 
     def __init__(self, network: FlowGanGenerator | None = None) -> None:
         self._given = network
-        self.fingerprint = f"{_VERSION}/given"
-        self.weights: Sequence[WeightsRecord] = ()
-        self.edits = _ALL
-        if network is None:
-            row = entry("flow_gan")
-            self.edits = _offered(row.note)
-            self.fingerprint = f"{_VERSION}/{row.sha256[:16]}"
-            self.weights = (WeightsRecord(row.sha256, row.licence),)
+        parser, row = entry(ANALYSER), entry("flow_gan")
+        used = [parser] if network is not None else [parser, row]
+        self.edits = _ALL if network is not None else _offered(row.note)
+        own = row.sha256[:16] if network is None else "given"
+        self.fingerprint = f"{_VERSION}/{own}/{parser.sha256[:16]}"
+        self.weights: Sequence[WeightsRecord] = tuple(WeightsRecord(u.sha256, u.licence) for u in used)
 
     @cached_property
     def _network(self) -> FlowGanGenerator:
