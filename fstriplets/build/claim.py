@@ -50,6 +50,8 @@ def claim(store: Store, config: PipelineConfig, *, overwrite: bool, resume: bool
         for name in (RUN, *(name for name in OURS if name != RUN)):
             store.remove(name)
         run = None
+    if run is not None and "drawn" in run:
+        raise OutputError(f"{store.url} holds a dataset of `fstriplets synth swaps`; choose another --output")
     if run is None or not is_planned(store):  # nothing was built: whatever was tried before may be mended
         try:
             _write(store, {"config": config.shaping(), "status": "building"})
