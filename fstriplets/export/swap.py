@@ -71,14 +71,16 @@ def export_swap(
     if images < 1:
         raise ConfigError(f"--images {images}: at least one pair of faces is compared")
     import_onnx()
+    wanted = [p for p in PRECISIONS if p in precisions]
+    folder = _folder(output, [name for kind in formats for name in _names(kind, wanted)], overwrite)
     say("loading")
     parts = load_parts(weights, embedder)
-    job = _Job(parts, _faces(parts, data, split, images), [p for p in PRECISIONS if p in precisions], say)
-    folder = _folder(output)
+    job = _Job(parts, _faces(parts, data, split, images), wanted, say)
+    folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as draft:
         files = list(job.onnx(Path(draft))) if "onnx" in formats else []
         files += list(job.coreml(Path(draft))) if "coreml" in formats else []
-        placed = tuple(_placed(files, folder, overwrite))
+        placed = tuple(_placed(files, folder))
     calibrated = job.calibration.origin if "int8" in precisions and "onnx" in formats else ""
     notes = tuple(_notes(data, parts, job.overflown))
     report = ExportReport(folder, parts.name, job.digest, job.compared.origin, calibrated, placed, notes)
@@ -106,7 +108,7 @@ class _Job:
         known = embed(self.parts.identity, faces.sources)
         truth = swap(self.parts.generator, faces.targets, known)
         # Attention multiplies features by features: a poorly trained generator can overflow by itself.
-        finite = np.isfinite(truth).all(axis=(1, 2, 3))
+        finite = np.array([np.isfinite(image).all() for image in truth])
         self.overflown = int((~finite).sum())
         if not finite.any():
             raise WeightsError(f"{self.parts.name} gives no finite image for any of {len(faces)} faces")
@@ -229,21 +231,29 @@ def _check(flag: str, given: Sequence[str], known: Sequence[str]) -> None:
         raise ConfigError(f"{flag} {', '.join(wrong) or '(none)'}: choose from: {', '.join(known)}")
 
 
-def _folder(output: str | Path) -> Path:
+def _names(kind: str, precisions: Sequence[str]) -> Iterator[str]:
+    """What an export of this format writes."""
+    partners = list(dict.fromkeys(_partner(precision) for precision in precisions))
+    suffix = "onnx" if kind == "onnx" else "mlpackage"
+    yield from (f"swapper-{precision}.{suffix}" for precision in (precisions if kind == "onnx" else partners))
+    yield from (f"embedder-{precision}.{suffix}" for precision in partners)
+
+
+def _folder(output: str | Path, names: Sequence[str], overwrite: bool) -> Path:
+    """The folder, if what is to be written may be: asked before minutes of work."""
     folder = Path(output).expanduser()
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"--output {folder}: is a file; name a folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    there = [folder / name for name in names if (folder / name).exists()]
+    if there and not overwrite:
+        raise OutputError(f"{there[0]} exists already: --overwrite, or another --output")
     return folder
 
 
-def _placed(files: Sequence[ExportedFile], folder: Path, overwrite: bool) -> Iterator[ExportedFile]:
-    """The drafts, under their names; nothing is moved if anything is in the way."""
-    names = [folder / file.path.name for file in files]
-    for name in names:
-        if name.exists() and not overwrite:
-            raise OutputError(f"{name} exists already: --overwrite, or another --output")
-    for file, name in zip(files, names, strict=True):
+def _placed(files: Sequence[ExportedFile], folder: Path) -> Iterator[ExportedFile]:
+    """The drafts, under their names."""
+    for file in files:
+        name = folder / file.path.name
         if name.is_dir():
             shutil.rmtree(name)
         os.replace(file.path, name)
