@@ -158,7 +158,7 @@ def load_model(
         embedder: checkpoint or name of its recogniser; None: the one the weights name, or the
             MobileFaceNet that was imported.
         device: `cpu`, `cuda`, `mps` (torch only), or `auto`: cuda where there is one.
-        runtime: `torch`, `onnx` (exported files, without torch), or `auto`: what the weights are.
+        runtime: `torch`, `onnx` (exported files), or `auto`: what the weights are.
 
     Raises:
         WeightsError: none installed, or not such a network; says what to do.

@@ -1,6 +1,6 @@
 """The swapper as ONNX files, run by ONNX Runtime: what `fstriplets export swap` writes.
 
-Needs neither torch nor onnx: what a file is stands in its own metadata.
+This module needs neither torch nor onnx: what a file is stands in its own metadata.
 """
 
 from __future__ import annotations
