@@ -71,7 +71,7 @@ def draw_shard(plan: SwapPlan, group: Group, store: Store) -> ShardStats:
     """
     studio, rows, codec = _studio(), _Rows(), ImageCodec()
     shots = [
-        [_photograph(studio, plan, index, k, codec, rows, group.split) for k in range(plan.photos)]
+        [_photograph(studio, plan, index, k, codec, rows) for k in range(plan.photos)]
         for index in group.people
     ]
     for first, second in _pairs(plan, group, shots):
@@ -89,9 +89,7 @@ def _studio() -> Studio:
     return Studio(keep=1)
 
 
-def _photograph(
-    studio: Studio, plan: SwapPlan, index: int, k: int, codec: ImageCodec, rows: _Rows, split: str
-) -> _Shot:
+def _photograph(studio: Studio, plan: SwapPlan, index: int, k: int, codec: ImageCodec, rows: _Rows) -> _Shot:
     """A person's k-th photo, its face, and the rows of both."""
     seed, identity_id = plan.identity_seed(index), plan.identity_id(index)
     person, scene = studio.person(seed), studio.scene(seed * 1009 + k, plan.max_yaw)
@@ -104,7 +102,7 @@ def _photograph(
     face = _face(photo, drawn, matrix, crop)
     names = ("photo_id", "identity_id", "uri", "licence", "consent", "status", "reason", "message")
     row = {name: getattr(photo, name) for name in names}
-    rows.photos.append({**row, "split": split, "width": side, "height": side})
+    rows.photos.append({**row, "width": side, "height": side})
     rows.faces.append(face)
     return _Shot(person, scene, photo, face, codec.encode(crop), matrix)
 
