@@ -197,7 +197,7 @@ class PipelineConfig(_Section):
     )
 
     # edits
-    editor: str = Field("warp", description="editor backend of every edit that names no other")
+    editor: str = Field("flow-gan", description="editor backend of every edit that names no other")
     # not under `runtime`: the size of a batch moves the last bits of what a network computes
     batch_size: int = Field(16, ge=1, description="faces an editor gets at once")
     accept: AcceptConfig = AcceptConfig()

@@ -57,6 +57,8 @@ FRAME_COLOURS = (
 )
 #: Below these nothing happens, above the second all of it: mask, logarithm of the gain, pixels of 256 moved.
 _MASK, _GAIN, _MOVE = (0.02, 0.08), (0.015, 0.05), (0.1, 0.5)
+#: Glasses are not half there: how solid the faintest are, from which strength on.
+_SOLID, _THERE = 0.6, 0.1
 #: Weights of red, green and blue in grey, as a column.
 _GREY = np.array([[0.299], [0.587], [0.114]], np.float32)
 #: Mean change of the crop (of 255) below which an edit of the hair counts as none, and another is tried.
@@ -175,7 +177,8 @@ def _wishes(edit: str, strength: float, rng: np.random.Generator) -> Iterator[Wi
     """What to try in turn."""
     if edit in ("glasses", "sunglasses"):
         style = int(rng.integers(1 if edit == "sunglasses" else 0, FRAME_STYLES))
-        yield Wish(edit, strength, style, FRAME_COLOURS[rng.integers(len(FRAME_COLOURS))])
+        solid = (_SOLID + (1 - _SOLID) * strength) * min(1.0, strength / _THERE)
+        yield Wish(edit, solid, style, FRAME_COLOURS[rng.integers(len(FRAME_COLOURS))])
     elif edit != "hair":
         yield Wish(edit, strength)
     else:
