@@ -19,7 +19,7 @@ demo: $(VENV)/.installed ## build the demo corpus on a local Dask cluster into .
 	$(BIN)/fstriplets inspect $(DEMO) --sheet $(DEMO)/sheet.png
 
 test: $(VENV)/.installed-dev ## run the tests, a process a core
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed-dev ## check style and formatting
 	$(BIN)/ruff check .

@@ -28,3 +28,13 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+#: Files that take a minute and more, begun first where files run side by side.
+_LONG = ("test_faults.py", "test_train_swap.py", "test_runtime.py", "test_synth.py", "test_swap.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, so that none is left over for one process at the end."""
+    order = {name: place for place, name in enumerate(_LONG)}
+    items.sort(key=lambda item: order.get(item.path.name, len(_LONG)))
