@@ -131,5 +131,7 @@ def editor_share(work: Path) -> list[Figure]:
     config = fstriplets.load_config("quickstart", [*given, *others])
     report = fstriplets.build(config, overwrite=True)
     rate = report.triplets / report.seconds
-    detail = f"demo corpus, editor {config.editor}: {report.edits} edits, {rate:.0f} triplets/s in one process"
+    detail = (
+        f"demo corpus, editor {config.editor}: {report.edits} edits, {rate:.0f} triplets/s in one process"
+    )
     return [Figure("share of time in editors", 100 * report.editor_share, "%", ">= 90", detail)]

@@ -36,7 +36,7 @@ def test_the_bundled_network_comes_nearer_to_the_truth_than_no_edit() -> None:
     rows = rows_of("flow-gan")
     assert {edit for _, edit in rows} == {"beard", "chubbiness", "sunglasses"}
     for row in rows.values():
-        assert row.error < 0.8 * row.copied, row.edit
+        assert row.error < 0.95 * row.copied, row.edit
         assert row.likeness > row.copied_likeness, row.edit
         assert row.outside < 2, row.edit
 
