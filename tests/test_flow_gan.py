@@ -10,11 +10,12 @@ import pytest
 import torch
 from test_edits_warp import drawn_face, landmarks
 
-from fstriplets.edits import flow_gan
+from fstriplets.edits import flow_gan, load_editor
 from fstriplets.edits.flow_gan import FlowGanEditor, apply_maps
 from fstriplets.edits.flow_guide import MIRRORED, face_guide
 from fstriplets.edits.flow_layout import glasses_layout
 from fstriplets.edits.stage import from_tensor, to_tensor
+from fstriplets.evaluation import evaluate_truth
 from fstriplets.faces.align import similarity
 from fstriplets.models.networks.flow_gan import (
     CODE_SIZE,
@@ -338,3 +339,10 @@ def test_validation_tells_error_and_leak_of_each_edit(drawn_pairs: Path) -> None
     values = EditorJob(recipe(), drawn_pairs).validate()
     assert 0.5 < values["error_sunglasses"] < 1.5
     assert values["leak_hair_colour"] >= 0
+
+
+def test_hair_is_measured_by_the_edits_it_knows(tmp_path: Path, editor: FlowGanEditor) -> None:
+    write_person(tmp_path, 19, ("hair_colour", "hair_bald"))
+    rows, _ = evaluate_truth(tmp_path, [editor, load_editor("null")], 1, None, None)
+    edits = {name: {row.edit for row in rows if row.editor == name} for name in ("flow-gan", "null")}
+    assert edits == {"flow-gan": {"hair_colour"}, "null": {"hair_colour", "hair_bald"}}

@@ -74,6 +74,7 @@ class FlowGanEditor(PerFaceEditor):
     """
 
     name = "flow-gan"
+    hair_edits = frozenset(HAIR)  # what `edit_as` can be told
 
     def __init__(self, network: FlowGanGenerator | None = None) -> None:
         self._given = network

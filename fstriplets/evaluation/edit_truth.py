@@ -124,7 +124,10 @@ def _bytes(picture: torch.Tensor) -> np.ndarray:
 
 
 def _can(editor: Editor, edit: str) -> bool:
-    return edit in editor.edits or (edit.startswith("hair") and "hair" in editor.edits)
+    if not edit.startswith("hair"):
+        return edit in editor.edits
+    # an editor that can be told the edit of the hair says which ones it knows; others draw any
+    return "hair" in editor.edits and edit in getattr(editor, "hair_edits", {edit})
 
 
 def _made(editor: Editor, pairs: EditPairs, index: int, photo: np.ndarray, points: np.ndarray) -> np.ndarray:
