@@ -53,6 +53,17 @@ def _drawing(command: F) -> F:
     return command
 
 
+def _seed(default: int) -> Callable[[F], F]:
+    """The option that tells which people are drawn."""
+    return click.option(
+        "--seed",
+        type=click.IntRange(min=0),
+        default=default,
+        show_default=True,
+        help="Another seed, other people.",
+    )
+
+
 @click.group()
 def synth() -> None:
     """Render synthetic faces with ground truth.
@@ -70,9 +81,7 @@ def synth() -> None:
 @synth.command()
 @click.option("--identities", type=click.IntRange(min=1), required=True, metavar="N", help="People to draw.")
 @click.option("--images", type=click.IntRange(1, 1000), required=True, metavar="M", help="Photos of each.")
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, other people."
-)
+@_seed(0)
 @click.option(
     "--max-yaw",
     type=click.FloatRange(0, 60),
@@ -128,9 +137,7 @@ def faces(
     show_default=True,
     help="Edited pictures of each.",
 )
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=77, show_default=True, help="Another seed, other people."
-)
+@_seed(77)
 @_drawing
 def pairs(
     people: int,
@@ -178,9 +185,7 @@ def pairs(
     show_default=True,
     help="Photos of each, sources and targets of the swaps.",
 )
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, other people."
-)
+@_seed(0)
 @_drawing
 def swaps(
     people: int,
