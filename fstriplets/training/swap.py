@@ -17,8 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fstriplets.errors import ConfigError, DatasetError
+from fstriplets.errors import ConfigError, DatasetError, WeightsError
 from fstriplets.models.networks.mobilefsgan import MobileFSGANDiscriminator, MobileFSGANGenerator
+from fstriplets.models.weights import load_state_dict
+from fstriplets.models.weights.adapters import load_into
 from fstriplets.training.average import Average
 from fstriplets.training.loop import warmup_cosine
 from fstriplets.training.ranks import sync_batch_norm, these_ranks
@@ -143,7 +145,7 @@ class SwapJob:
     def _load_features(self) -> None:
         recipe = self.recipe
         self.identity = load_identity(recipe.embedder, self.crop).to(self.device)
-        wanted = any(weights.perceptual for weights in recipe.losses().values())
+        wanted = any(weights.perceptual or weights.truth for weights in recipe.losses().values())
         features = load_features(recipe.perceptual, self.crop, self.identity) if wanted else None
         self._features_origin: Origin | None = features.origin if features else None
         self.losses = SwapLosses(
@@ -158,6 +160,8 @@ class SwapJob:
         )
         if recipe.image_size % generator.stride:
             raise ConfigError(f"image_size must be a multiple of {generator.stride} for {recipe.variant}")
+        if recipe.start:
+            _start(generator, recipe.start)
         discriminator: nn.Module | None = None
         if judged := self.losses.judged:
             discriminator = MobileFSGANDiscriminator(
@@ -299,6 +303,14 @@ class SwapJob:
             "steps": str(recipe.steps),
         }
         return described
+
+
+def _start(generator: nn.Module, path: str) -> None:
+    """Loads the weights of an earlier run."""
+    try:
+        load_into(generator, load_state_dict(Path(path)))
+    except WeightsError as error:
+        raise ConfigError(f"start: {error}") from error
 
 
 def _parameters(optimiser: torch.optim.Optimizer) -> Iterable[nn.Parameter]:

@@ -87,8 +87,20 @@ class SwapLosses:
                 terms[f"pixel_{side}"] = weights.pixel, loss
             if weights.perceptual and self._perceptual is not None:
                 terms[f"perceptual_{side}"] = weights.perceptual, self._perceptual(image, targets[index])
+            if weights.truth and self._perceptual is not None:
+                terms[f"truth_{side}"] = weights.truth, self._likeness(image, results[index], has_result)
         total = torch.stack([weight * loss for weight, loss in terms.values()]).sum()
         return total, {name: loss.detach() for name, (_, loss) in terms.items()}
+
+    def _likeness(self, image: Tensor, result: Tensor, has_result: Tensor) -> Tensor:
+        """Perceptual distance to the results, mean over the samples that have one."""
+        assert self._perceptual is not None
+        known = has_result.sum().float()
+        usual = self._ranks.mean_tensor(known)
+        if not known:
+            return image.sum() * 0
+        loss: Tensor = self._perceptual(image[has_result], result[has_result])
+        return loss * known / usual
 
     def _embeddings(self, images: Sequence[Tensor]) -> dict[int, Tensor]:
         """Output -> embeddings of its swapped faces, where it has an id loss."""

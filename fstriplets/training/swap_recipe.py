@@ -32,6 +32,7 @@ class ScaleWeights(BaseModel):
     id: float = Field(0.0, ge=0, description="of the distance to the source's embedding")
     pixel: float = Field(0.0, ge=0, description="of half the squared error, where the result is known")
     perceptual: float = Field(0.0, ge=0, description="of the distance to the target's features")
+    truth: float = Field(0.0, ge=0, description="of that to the result's, where it is known; ours")
 
 
 class Recipe(TrainingRecipe):
@@ -45,6 +46,7 @@ class Recipe(TrainingRecipe):
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights, which ship; ours")
     clip: float = Field(0.0, ge=0, description="largest norm of a network's gradient; 0: any; ours")
 
+    start: str = Field("", description="swapper.safetensors of an earlier run to go on from; ours")
     image_size: int = Field(
         256, ge=64, le=512, multiple_of=32, description="side of the largest output, pixels"
     )
@@ -118,7 +120,7 @@ class Recipe(TrainingRecipe):
             raise ValueError("true_swap_share needs true_swaps: a dataset of `fstriplets synth swaps`")
         if self.variant == "hourglass" and self.image_size % _HOURGLASS_SIDE:
             raise ValueError("variant hourglass needs image_size 256 (or 512)")
-        if not any(loss.adv or loss.id or loss.pixel or loss.perceptual for loss in self.losses().values()):
+        if not any(any(loss.model_dump().values()) for loss in self.losses().values()):
             raise ValueError("all loss weights of the chosen outputs are 0: there is nothing to learn")
         return self
 
