@@ -11,7 +11,7 @@ __all__ = ["export"]
 
 @click.group()
 def export() -> None:
-    """Export trained networks to ONNX and Core ML."""
+    """Export trained networks: to ONNX, to Core ML, to a page for browsers."""
 
 
 @export.command()
@@ -90,4 +90,77 @@ def swap(
     click.echo(report.table())
     click.echo(f"compared with PyTorch on {report.compared}: {report.output / 'export.md'}")
     for note in report.notes:
+        click.echo(f"note: {note}", err=True)
+
+
+@export.command()
+@click.argument("weights", metavar="[WEIGHTS|RUN]", required=False)
+@click.option(
+    "--output", "-o", required=True, type=click.Path(path_type=Path), metavar="FILE.html", help="The page."
+)
+@click.option(
+    "--onnxruntime-web",
+    "package",
+    required=True,
+    metavar="TGZ|DIR",
+    help="Its npm package, which fstriplets does not ship: npm pack onnxruntime-web@1.30.0",
+)
+@click.option(
+    "--precision", default="int8", show_default=True, metavar="int8|fp32|fp16", help="Of the generator."
+)
+@click.option(
+    "--calibrate",
+    "data",
+    metavar="DATASET",
+    help="Its faces set int8's ranges, and are compared.  [default: the demo's synthetic people]",
+)
+@click.option("--split", default="val", show_default=True, help="Of the dataset.")
+@click.option(
+    "--images", type=click.IntRange(min=1), default=32, show_default=True, metavar="N",
+    help="Pairs of faces: half of them calibrate, half are compared.",
+)  # fmt: skip
+@click.option(
+    "--embedder", metavar="FILE|NAME", help="Its face recogniser.  [default: what the weights name]"
+)
+@click.option("--overwrite", is_flag=True, help="Replace a file that exists.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress; the table only.")
+def page(
+    weights: str | None,
+    output: Path,
+    package: str,
+    precision: str,
+    data: str | None,
+    split: str,
+    images: int,
+    embedder: str | None,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Export a swapper as a page that swaps two photos in the browser.
+
+    One HTML file with networks, runtime and code: it opens by double click, needs no server and may not
+    connect to anything. Without WEIGHTS: the first swapper installed.
+
+    \b
+    Examples:
+      npm pack onnxruntime-web@1.30.0
+      fstriplets export page runs/swap -o swap.html --onnxruntime-web onnxruntime-web-1.30.0.tgz
+    """
+    from fstriplets.export import export_page
+
+    report = export_page(
+        weights,
+        output,
+        package,
+        precision=precision,
+        embedder=embedder,
+        data=data,
+        split=split,
+        images=images,
+        overwrite=overwrite,
+        progress=None if quiet else lambda what: click.echo(f"{what} …", err=True),
+    )
+    click.echo(report.table())
+    click.echo(f"{report.output}: {report.bytes / 1e6:.1f} MB")
+    for note in report.swapper.notes:
         click.echo(f"note: {note}", err=True)

@@ -4,7 +4,8 @@
 
 The parts, in the order of the flow: swap.py (the main path), faces.py (faces to calibrate and compare on),
 graph.py (torch to ONNX), precision.py (fp16 and int8), coreml.py, parity.py (what differs from PyTorch),
-report.py (what is written about it).
+report.py (what is written about it). page.py puts such files, those of finders.py and the runtime that
+ort_web.py reads into a page for browsers; its scripts are in web/.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ __all__, __getattr__ = lazy_exports(
         "PRECISIONS": "swap",
         "ExportReport": "report",
         "ExportedFile": "report",
+        "PageReport": "page",
+        "export_page": "page",
         "export_swap": "swap",
     },
 )

@@ -21,7 +21,7 @@ from fstriplets.models.fold import folded
 from fstriplets.models.networks.mobilefsgan import MobileFSGANGenerator
 from fstriplets.training.swap_features import FaceCrop, Identity
 
-__all__ = ["Embed", "Swap", "import_onnx", "read_metadata", "write_metadata", "write_onnx"]
+__all__ = ["Embed", "Exported", "Swap", "import_onnx", "read_metadata", "write_metadata", "write_onnx"]
 
 #: 17 is read by every ONNX Runtime since 1.12, and by all browsers' builds of it.
 OPSET = 17
@@ -40,7 +40,24 @@ def import_onnx() -> Any:
     return onnx
 
 
-class Swap(nn.Module):
+class Exported(nn.Module):
+    """A network as its ONNX file has it.
+
+    Attributes:
+        inputs, outputs: names of its tensors.
+        axes: name of an input or output -> axis -> name, of axes whose length the caller chooses.
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    axes: Mapping[str, Mapping[int, str]] = {}
+
+    def example(self) -> tuple[Tensor, ...]:
+        """Inputs to trace it by."""
+        raise NotImplementedError
+
+
+class Swap(Exported):
     """A generator as it is exported: target [1, 3, S, S], embedding [1, D] -> swapped [1, 3, S, S].
 
     Values are RGB in [-1, 1]. The smaller outputs, which only training reads, are left out.
@@ -60,7 +77,7 @@ class Swap(nn.Module):
         return torch.zeros(1, 3, self.size, self.size), torch.zeros(1, self.generator.embedding_size)
 
 
-class Embed(nn.Module):
+class Embed(Exported):
     """A recogniser as it is exported: face [1, 3, S, S] -> embedding [1, D], L2-normalised.
 
     It takes the very crops the generator takes; the recogniser's own window is cut out within the graph.
@@ -101,7 +118,7 @@ class _Window(nn.Module):
         return F.grid_sample(images, weights, padding_mode="reflection", align_corners=False)
 
 
-def write_onnx(module: Swap | Embed, path: Path, metadata: Mapping[str, str]) -> None:
+def write_onnx(module: Exported, path: Path, metadata: Mapping[str, str]) -> None:
     """Writes a module as an fp32 ONNX file, checked and described.
 
     Raises:
@@ -119,6 +136,7 @@ def write_onnx(module: Swap | Embed, path: Path, metadata: Mapping[str, str]) ->
             opset_version=OPSET,
             input_names=list(module.inputs),
             output_names=list(module.outputs),
+            dynamic_axes={name: dict(axes) for name, axes in module.axes.items()} or None,
         )
     write_metadata(path, metadata)
 

@@ -33,7 +33,7 @@ PRECISIONS = ("fp32", "fp16", "int8")
 
 
 def export_swap(
-    weights: str | Path,
+    weights: str | Path | None,
     output: str | Path,
     *,
     embedder: str | Path | None = None,
@@ -48,7 +48,8 @@ def export_swap(
     """Write a swapper as files for other runtimes, compared with PyTorch.
 
     Args:
-        weights: checkpoint of a swapper, a name of the table of weights, or the folder of a run.
+        weights: checkpoint of a swapper, a name of the table of weights, or the folder of a run; None: the
+            first swapper installed.
         output: folder of the files; made where there is none.
         embedder: its recogniser, as in `fstriplets.swap`.
         formats: of FORMATS. precisions: of PRECISIONS; coreml has no int8 here.
