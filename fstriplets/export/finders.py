@@ -69,7 +69,7 @@ class Detect(Exported):
 
 
 class Analyse(Exported):
-    """The analyser: face [1, 3, 128, 128] -> landmarks [68, 2], its pixels, and parts [13, 64, 64], logits."""
+    """The analyser: face [1, 3, 128, 128] -> landmarks [68, 2], its pixels, parts [13, 64, 64], logits."""
 
     inputs, outputs = ("face",), ("landmarks", "parts")
 

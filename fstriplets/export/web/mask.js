@@ -1,5 +1,6 @@
 // How much of the swapped face each pixel of a crop takes. As face_mask of fstriplets/swapping/paste.py.
 // Shapes are Uint8Array [size * size], 0 or 1.
+import { bounds } from './geometry.js';
 
 const FACE = ['skin', 'brows', 'eyes', 'nose', 'mouth', 'lips', 'beard'];
 // Shares of the crop's side.
@@ -135,8 +136,11 @@ function outlined(points, size) {
   ];
   const shape = new Uint8Array(size * size);
   for (const outline of outlines) {
-    for (let k = 0; k < shape.length; k++) {
-      if (!shape[k] && holds(outline, k % size, Math.floor(k / size))) shape[k] = 1;
+    const [x0, y0, x1, y1] = bounds(outline);
+    for (let y = Math.max(Math.floor(y0), 0); y <= Math.min(Math.ceil(y1), size - 1); y++) {
+      for (let x = Math.max(Math.floor(x0), 0); x <= Math.min(Math.ceil(x1), size - 1); x++) {
+        if (!shape[y * size + x] && holds(outline, x, y)) shape[y * size + x] = 1;
+      }
     }
   }
   return shape;
@@ -156,9 +160,10 @@ function forehead(points) {
 function holds(outline, x, y) {
   let inside = false;
   for (let k = 0, last = outline.length - 1; k < outline.length; last = k++) {
-    const [x0, y0] = outline[last], [x1, y1] = outline[k], [dx, dy] = [x1 - x0, y1 - y0];
+    const x0 = outline[last][0], y0 = outline[last][1], x1 = outline[k][0], y1 = outline[k][1];
+    const dx = x1 - x0, dy = y1 - y0;
     const along = Math.min(Math.max(((x - x0) * dx + (y - y0) * dy) / (dx * dx + dy * dy || 1), 0), 1);
-    if (Math.hypot(x0 + along * dx - x, y0 + along * dy - y) <= 0.5) return true;
+    if ((x0 + along * dx - x) ** 2 + (y0 + along * dy - y) ** 2 <= 0.25) return true;
     if (y0 > y !== y1 > y && x < x0 + ((y - y0) * dx) / dy) inside = !inside;
   }
   return inside;
