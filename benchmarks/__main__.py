@@ -1,6 +1,8 @@
 """`python -m benchmarks [NAME...]`: measure this machine and print one table.
 
-NAME is any of help, planning, build, core, editors, loader, swap, train; all but swap and train without one.
+NAME is any of help, planning, build, core, editors, loader, trainer, keys, swap; without one, all but keys
+and swap.
+`python -m benchmarks ablations --help`: the paper's ablations, a matter of hours.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import fstriplets
-from benchmarks import build, cold, loader, swap, train
+from benchmarks import ablations, build, cold, loader, swap, trainer
 from benchmarks.corpus import write_crops
 from benchmarks.measure import Figure
 
@@ -30,8 +32,8 @@ def _loader(work: Path) -> list[Figure]:
     return loader.loader(build.free_dataset(_crops(work)))
 
 
-def _train(work: Path) -> list[Figure]:
-    return train.train_swap(build.free_dataset(_crops(work)))
+def _trainer(work: Path) -> list[Figure]:
+    return trainer.trainer(build.free_dataset(_crops(work)))
 
 
 def _crops(work: Path) -> Path:
@@ -48,15 +50,19 @@ MEASURES: dict[str, Callable[[Path], list[Figure]]] = {
     "core": _core,
     "editors": build.editor_share,
     "loader": _loader,
+    "trainer": _trainer,
+    "keys": trainer.keys,
     "swap": swap.swap_runtimes,
-    "train": _train,
 }
 #: Measured when they are named only: minutes each.
-LONG = {"swap", "train"}
+LONG = {"keys", "swap"}
 
 
 def main(names: list[str]) -> None:
     """Take the figures asked for and print them as a table."""
+    if names[:1] == ["ablations"]:
+        ablations.main(names[1:])
+        return
     unknown = set(names) - set(MEASURES)
     if unknown:
         sys.exit(f"unknown: {', '.join(sorted(unknown))}; choose from: {', '.join(MEASURES)}")

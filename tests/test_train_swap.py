@@ -25,6 +25,7 @@ from fstriplets.faces.templates import template_points
 from fstriplets.models.networks.mobilefsgan import MobileFSGANGenerator
 from fstriplets.training.board import board
 from fstriplets.training.loop import Progress, run_training
+from fstriplets.training.losses import PerceptualLoss
 from fstriplets.training.ranks import Ranks
 from fstriplets.training.recipe import load_training, read_recipe
 from fstriplets.training.session import Session, _run, run_here
@@ -236,6 +237,60 @@ def test_pixels_count_only_where_the_result_is_known(scene: dict[str, Any]) -> N
     assert none == 0
 
 
+@pytest.mark.parametrize("perceptual", [0.0, 4.0])
+def test_truth_is_the_perceptual_distance_to_the_results_that_are_known(
+    scene: dict[str, Any], perceptual: float
+) -> None:
+    recipe = tiny(loss_256={**NONE, "truth": 2.0, "perceptual": perceptual}, loss_128=NONE, loss_64=NONE)
+    losses = SwapLosses(recipe, scene["identity"], scene["features"], Ranks())
+    swapped = scene["images"][0].clone().requires_grad_()
+    images = [swapped, *scene["images"][1:]]
+    apart = PerceptualLoss(scene["features"], [1.0] * len(scene["features"].taps))
+
+    def judged(known: list[bool]) -> tuple[torch.Tensor, float]:
+        holes = torch.tensor(known)[:, None, None, None]
+        result = torch.where(holes, scene["result"], torch.nan)
+        given = scene["embeddings"], scene["target"], result, torch.tensor(known)
+        total, values = losses.generator(images, [], *given)
+        (gradient,) = torch.autograd.grad(total, swapped)
+        wanted = float(apart(scene["images"][0], scene["target"])) if perceptual else 0.0
+        assert values.get("perceptual_256", 0.0) == pytest.approx(wanted, rel=1e-4)
+        truth = float(values["truth_256"])
+        assert total.item() == pytest.approx(2.0 * truth + perceptual * wanted, rel=1e-4)
+        return gradient, truth
+
+    plain = scene["images"][0]
+    each = [float(apart(plain[i : i + 1], scene["result"][i : i + 1])) for i in range(2)]
+    assert min(each) > 0
+    assert judged([True, True])[1] == pytest.approx(sum(each) / 2, rel=1e-4)
+    gradient, first = judged([True, False])
+    assert first == pytest.approx(each[0], rel=1e-4)
+    assert gradient.isfinite().all()
+    assert bool(gradient[1].any()) == bool(perceptual)
+    gradient, none = judged([False, False])
+    assert (none, bool(gradient.any())) == (0.0, bool(perceptual))
+
+
+@pytest.mark.parametrize("known", [[True, True], [True, False], [False, True], [False, False]])
+def test_truth_is_the_same_for_two_ranks_as_for_one(
+    scene: dict[str, Any], monkeypatch: pytest.MonkeyPatch, known: list[bool]
+) -> None:
+    """Ranks average their losses' gradients; a sample each, of which either may have no result."""
+    wanted, _ = losses_of(scene, known, loss_256={**NONE, "truth": 1.0})
+    monkeypatch.setattr(Ranks, "mean_tensor", lambda self, count: torch.tensor(sum(known) / 2))
+    parts = []
+    for rank in range(2):
+        mine = slice(rank, rank + 1)
+        alone = {name: scene[name][mine] for name in ("embeddings", "target", "result")}
+        alone["images"] = [images[mine] for images in scene["images"]]
+        recipe = tiny(loss_256={**NONE, "truth": 1.0}, loss_128=NONE, loss_64=NONE)
+        losses = SwapLosses(recipe, scene["identity"], scene["features"], Ranks(rank, 2))
+        known_here = torch.tensor(known[mine])
+        parts.append(float(losses.generator(scores=[], has_result=known_here, **alone)[0]))
+    assert sum(parts) / 2 == pytest.approx(wanted, rel=1e-4)
+    assert (wanted > 0) == any(known)
+
+
 def test_the_adversarial_forms_differ_as_paper_and_code_do(scene: dict[str, Any]) -> None:
     values = {}
     for form in ("paper", "code"):
@@ -377,6 +432,27 @@ def test_a_resumed_run_ends_with_the_very_same_weights(dataset: Path, tmp_path: 
     assert whole.state()["place"] == second.state()["place"]
 
 
+def test_a_run_may_start_from_an_earlier_ones_weights(dataset: Path, tmp_path: Path) -> None:
+    earlier = SwapJob(tiny(seed=1), dataset)
+    earlier.step(0, earlier.batch(0))
+    (file,) = earlier.export(tmp_path / "export")
+    later = SwapJob(tiny(seed=2, start=str(file)), dataset)
+    shipped = earlier.average.network.state_dict()
+    for network in (later.generator, later.average.network):
+        assert all(torch.equal(value, shipped[name]) for name, value in network.state_dict().items())
+    fresh = SwapJob(tiny(seed=2), dataset).generator.state_dict()
+    assert any(not torch.equal(value, shipped[name]) for name, value in fresh.items())
+
+
+def test_a_start_that_does_not_fit_names_its_key(dataset: Path, tmp_path: Path) -> None:
+    (file,) = SwapJob(tiny(), dataset).export(tmp_path)
+    junk = tmp_path / "junk.safetensors"
+    junk.write_bytes(b"no weights")
+    for wrong, more in ((file, {"channels": 8}), (tmp_path / "nobody", {}), (junk, {})):
+        with pytest.raises(ConfigError, match=r"^start: "):
+            SwapJob(tiny(start=str(wrong), **more), dataset)
+
+
 def test_the_discriminator_sees_unedited_members(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = SwapJob(tiny(vanilla=0.0, vanilla_same=0.0, batch_size=16, flip=0, jitter_share=0, grey=0), dataset)
     batch = job.batch(0)
@@ -468,7 +544,8 @@ def alone(recipe: Path, data: Path, output: Path) -> None:
 
 @pytest.mark.slow
 def test_two_ranks_go_on_as_one_process_with_the_whole_batch(dataset: Path, tmp_path: Path) -> None:
-    recipe = recipe_file(tmp_path / "r.yaml", learning_rate=1e-5)
+    scale = {**TINY["loss_256"], "truth": 2.0, "perceptual": 2.0}
+    recipe = recipe_file(tmp_path / "r.yaml", learning_rate=1e-5, loss_256=scale)
     alone(recipe, dataset, tmp_path / "alone")
     begun = Session(
         read_recipe(recipe, []), str(recipe), "swap", str(dataset), str(tmp_path / "two"), 1, 1e-9

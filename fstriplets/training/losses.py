@@ -180,9 +180,20 @@ class PerceptualLoss(nn.Module):
     def forward(self, swapped: Tensor, target: Tensor) -> Tensor:
         """A scalar; no gradient reaches `target`."""
         check_shape("target", target, list(swapped.shape))
-        with torch.no_grad():
-            wanted = self.features(target)
-        found = self.features(swapped)
+        return self.between(self.features(swapped), self.wanted([target])[0])
+
+    @torch.no_grad()
+    def wanted(self, batches: Sequence[Tensor]) -> list[list[Tensor]]:
+        """Feature maps of each batch of images of one size, found in one pass; without gradients."""
+        if not batches:
+            return []
+        maps = [
+            part.split([len(batch) for batch in batches]) for part in self.features(torch.cat(list(batches)))
+        ]
+        return [list(parts) for parts in zip(*maps, strict=True)]
+
+    def between(self, found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+        """The distance of feature maps already found: a scalar."""
         if len(found) != len(self.weights):
             raise ValueError(f"{len(self.weights)} weights for {len(found)} feature maps: give one each")
         return _over_scales([F.l1_loss(f, w) for f, w in zip(found, wanted, strict=True)], self.weights)

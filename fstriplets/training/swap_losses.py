@@ -85,22 +85,38 @@ class SwapLosses:
             if weights.pixel:
                 loss = pixel_loss(image, results[index], has_result, mean_count=count)
                 terms[f"pixel_{side}"] = weights.pixel, loss
-            if weights.perceptual and self._perceptual is not None:
-                terms[f"perceptual_{side}"] = weights.perceptual, self._perceptual(image, targets[index])
-            if weights.truth and self._perceptual is not None:
-                terms[f"truth_{side}"] = weights.truth, self._likeness(image, results[index], has_result)
+            if (weights.perceptual or weights.truth) and self._perceptual is not None:
+                terms |= self._appearance(side, image, targets[index], results[index], has_result)
         total = torch.stack([weight * loss for weight, loss in terms.values()]).sum()
         return total, {name: loss.detach() for name, (_, loss) in terms.items()}
 
-    def _likeness(self, image: Tensor, result: Tensor, has_result: Tensor) -> Tensor:
-        """Perceptual distance to the results, mean over the samples that have one."""
+    def _appearance(
+        self, side: int, image: Tensor, target: Tensor, result: Tensor, has_result: Tensor
+    ) -> dict[str, tuple[float, Tensor]]:
+        """Weighted perceptual distances to the targets and, where they are known, to the results.
+
+        The features of the swapped images are taken once for both, those they are held against in one pass.
+        """
         assert self._perceptual is not None
-        known = has_result.sum().float()
-        usual = self._ranks.mean_tensor(known)
-        if not known:
-            return image.sum() * 0
-        loss: Tensor = self._perceptual(image[has_result], result[has_result])
-        return loss * known / usual
+        weights, compare = self.weights[side], self._perceptual
+        rows = has_result.nonzero()[:, 0] if weights.truth else has_result.new_zeros(0, dtype=torch.long)
+        wanted = [target] if weights.perceptual else []
+        if len(rows):
+            wanted.append(result[rows])
+        kept = compare.wanted(wanted)
+        terms: dict[str, tuple[float, Tensor]] = {}
+        found: list[Tensor] = []
+        if weights.perceptual:
+            found = compare.features(image)
+            terms[f"perceptual_{side}"] = weights.perceptual, compare.between(found, kept[0])
+        if weights.truth:
+            usual = self._ranks.mean_tensor(has_result.sum().float())  # all ranks ask, also those with none
+            loss = image.sum() * 0
+            if len(rows):
+                mine = [part[rows] for part in found] if found else compare.features(image[rows])
+                loss = compare.between(mine, kept[-1]) * (len(rows) / usual)
+            terms[f"truth_{side}"] = weights.truth, loss
+        return terms
 
     def _embeddings(self, images: Sequence[Tensor]) -> dict[int, Tensor]:
         """Output -> embeddings of its swapped faces, where it has an id loss."""
