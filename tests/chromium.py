@@ -42,7 +42,8 @@ class Page:
         self._loop, self._count = asyncio.new_event_loop(), 0
         flags = [
             "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-extensions",
-            "--disable-dev-shm-usage", "--remote-debugging-port=0", "--remote-allow-origins=*",
+            "--disable-dev-shm-usage", "--hide-scrollbars", "--remote-debugging-port=0",
+            "--remote-allow-origins=*",
             "--host-resolver-rules=MAP * ~NOTFOUND", f"--window-size={size[0]},{size[1]}",
             f"--user-data-dir={self.folder / 'profile'}",
         ]  # fmt: skip

@@ -18,6 +18,7 @@ from torch import Tensor
 
 import fstriplets
 from fstriplets.export.graph import Exported, write_onnx
+from fstriplets.export.precision import store_fp16
 from fstriplets.models.bundled import bundled_network, one_thread
 from fstriplets.models.networks.face_analyser import FaceAnalyser
 from fstriplets.models.networks.face_detector import FaceDetector, decode
@@ -85,12 +86,13 @@ class Analyse(Exported):
         return (torch.zeros(1, 3, _SIDE, _SIDE),)
 
 
-def write_finders(folder: Path, photos: Sequence[Pixels]) -> list[Finder]:
+def write_finders(folder: Path, photos: Sequence[Pixels], small: bool = False) -> list[Finder]:
     """Writes face_detector.onnx and face_analyser.onnx.
 
     Args:
         folder: where to.
         photos: uint8 [H, W, 3], what they are compared on.
+        small: store their weights in fp16.
 
     Raises:
         WeightsError: the bundled weights are missing or damaged. MissingDependency: onnx is not installed.
@@ -99,12 +101,14 @@ def write_finders(folder: Path, photos: Sequence[Pixels]) -> list[Finder]:
     analyser = Analyse(bundled_network("face_analyser", FaceAnalyser)).eval()
     padded, faces = [_planes(_padded(p)) for p in photos], [_planes(_square(p)) for p in photos]
     return [
-        _written(detector, "detector", folder / "face_detector.onnx", padded),
-        _written(analyser, "analyser", folder / "face_analyser.onnx", faces),
+        _written(detector, "detector", folder / "face_detector.onnx", padded, small),
+        _written(analyser, "analyser", folder / "face_analyser.onnx", faces, small),
     ]
 
 
-def _written(module: Exported, role: str, path: Path, inputs: Sequence[npt.NDArray[np.float32]]) -> Finder:
+def _written(
+    module: Exported, role: str, path: Path, inputs: Sequence[npt.NDArray[np.float32]], small: bool
+) -> Finder:
     row = entry(path.stem)
     metadata = {
         "name": row.name,
@@ -118,6 +122,8 @@ def _written(module: Exported, role: str, path: Path, inputs: Sequence[npt.NDArr
         "fstriplets_version": fstriplets.__version__,
     }
     write_onnx(module, path, metadata)
+    if small:
+        store_fp16(path)
     session = open_session(path, threads=1)
     errors = [0.0]
     for image in inputs:

@@ -13,6 +13,8 @@ start();
 function start() {
   $('model').textContent = facts.about;
   for (const side of Object.values(panels)) listen(side);
+  // Beside the frames too: a browser would leave the page and show the photo.
+  for (const kind of ['dragover', 'drop']) document.addEventListener(kind, (event) => event.preventDefault());
   $('example').addEventListener('click', example);
   $('swap').addEventListener('click', () => job('Swapping …', swapFaces));
   $('divide').addEventListener('input', divide);
@@ -76,9 +78,7 @@ function listen(side) {
     side.input.value = '';  // the same file again is a change too
     if (file) take(side, file);
   });
-  side.root.addEventListener('dragover', (event) => event.preventDefault());
   side.root.addEventListener('drop', (event) => {
-    event.preventDefault();
     const [file] = event.dataTransfer.files;
     if (file) take(side, file);
   });
@@ -120,7 +120,7 @@ function outline(side) {
     return frame;
   });
   side.list.replaceChildren(...frames);
-  const which = side.several ? 'click those to be swapped' : 'click the one to take';
+  const which = side.several ? 'choose those to be swapped' : 'choose the one to take';
   const found = count ? (count === 1 ? 'One face found.' : `${count} faces found: ${which}.`)
     : 'No face found. Take a photo that shows one larger, sharper or more from the front.';
   side.note.textContent = side.photo.smaller ? `${found} The photo was made smaller to fit.` : found;
