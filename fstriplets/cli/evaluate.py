@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fstriplets.evaluation.edit_truth import TruthRow
     from fstriplets.evaluation.edits import PhotoRow
     from fstriplets.evaluation.smiles import SmileRow
+    from fstriplets.evaluation.swaps import SwapRow
     from fstriplets.faces import FaceStage
 
 __all__ = ["evaluate"]
@@ -86,6 +87,73 @@ def edits(
             found.setdefault("photos", []).extend(rows)
             if smile is not None:
                 found.setdefault("smiles", []).append(smile)
+    if output is not None:
+        output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        click.echo(f"\nfigures: {output}")
+
+
+@evaluate.command()
+@click.argument("folders", nargs=-1, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--weights", metavar="FILE|DIR|NAME", help="The swapper.  [default: the first one installed]")
+@click.option(
+    "--true-swaps", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR",
+    help="Also against the truth: a dataset of `synth swaps`.",
+)  # fmt: skip
+@click.option("--split", default="test", show_default=True, help="Of the true swaps.")
+@click.option("--samples", "count", default=64, show_default=True, help="Swaps, or people, a folder.")
+@click.option("--json", "output", type=click.Path(path_type=Path), metavar="FILE", help="Write all figures.")
+@click.option("--sheet", type=click.Path(path_type=Path), metavar="FILE", help="Write a PNG of the swaps.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Pipeline keys, as in build.")
+def swaps(
+    folders: Sequence[Path],
+    weights: str | None,
+    true_swaps: Path | None,
+    split: str,
+    count: int,
+    output: Path | None,
+    sheet: Path | None,
+    overrides: Sequence[str],
+) -> None:
+    """Measure a swapper: against true swaps (--true-swaps), and between the people of FOLDERS.
+
+    \b
+      fstriplets synth swaps --people 40 --size 128 -o swaps/
+      fstriplets evaluate swaps --true-swaps swaps/ --sheet sheet.png
+      fstriplets evaluate swaps photos/ --weights runs/swap
+
+    Distances to the truth inside the face, cosine of the installed recogniser to source and target, and how
+    far pose and expression are from the target's. Copying the target and the source stand beside it, and the
+    truth, whose pose and expression tell what the measuring itself is worth.
+    """
+    if not folders and true_swaps is None:
+        raise click.UsageError("give folders of photos, --true-swaps, or both")
+    _one_thread()
+    from fstriplets.config import load_config
+    from fstriplets.evaluation.swaps import evaluate_photo_swaps, evaluate_true_swaps
+    from fstriplets.faces import FaceStage
+    from fstriplets.swapping.model import load_model
+    from fstriplets.training.swap_features import load_features, load_identity
+
+    model = load_model(weights)
+    config = load_config(None, [f"image_size={model.size}", f"crop={model.crop}", *overrides])
+    stage = FaceStage(config)
+    found: dict[str, Any] = {}
+    if true_swaps is not None:
+        features = load_features("auto", model.crop, load_identity("face_embedder", model.crop))
+        rows, pictures = evaluate_true_swaps(true_swaps, split, model, count, stage.embed, features)
+        click.echo(
+            f"{model.name} on {rows[0].samples} true swaps of {true_swaps} ({split}), perceptual distance by"
+            f" {features.origin.name}\n\n{_swap_table(rows)}\n"
+        )
+        found["truth"] = [asdict(row) for row in rows]
+        if sheet is not None:
+            _write(sheet, pictures.sheet())
+    for folder in folders:
+        rows, pictures = evaluate_photo_swaps(folder, config, stage, model, count)
+        click.echo(f"{model.name} on {rows[0].samples} people of {folder}\n\n{_swap_table(rows)}\n")
+        found.setdefault("photos", []).append({"folder": folder.name, "rows": [asdict(row) for row in rows]})
+        if sheet is not None:
+            _write(sheet.with_name(f"{sheet.stem}-{folder.name}{sheet.suffix}"), pictures.sheet())
     if output is not None:
         output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         click.echo(f"\nfigures: {output}")
@@ -215,6 +283,20 @@ def _photo_table(rows: Sequence[PhotoRow]) -> str:
                 f"{row.accepted:.0%}", f"{row.changed_area:.0%}", f"{row.growing:.0%}",
                 f"{row.milliseconds:.0f}",
                 ", ".join(f"{name} {n}" for name, n in row.reasons.items()),
+            )
+            for row in rows
+        ),
+    )  # fmt: skip
+
+
+def _swap_table(rows: Sequence[SwapRow]) -> str:
+    head = "answer|PSNR|error|perceptual|cosine to source|to target|pose off|expression off"
+    return _table(
+        head,
+        (
+            (
+                row.answer, _figure(row.psnr), _figure(row.l1, "{:.1f}"), _figure(row.perceptual, "{:.3f}"),
+                _figure(row.to_source), _figure(row.to_target), f"{row.pose:.1f}°", f"{row.expression:.3f}",
             )
             for row in rows
         ),

@@ -9,9 +9,12 @@ __all__, __getattr__ = lazy_exports(
     {
         "PhotoRow": "edits",
         "SmileRow": "smiles",
+        "SwapRow": "swaps",
         "TruthRow": "edit_truth",
+        "evaluate_photo_swaps": "swaps",
         "evaluate_photos": "edits",
         "evaluate_smiles": "smiles",
+        "evaluate_true_swaps": "swaps",
         "evaluate_truth": "edit_truth",
     },
 )

@@ -21,19 +21,21 @@ from fstriplets.shards import Store, iter_manifest
 from fstriplets.shards.layout import RUN
 from fstriplets.training.swap_features import dataset_crop
 
-__all__ = ["face_masks", "pixel_measures"]
+__all__ = ["face_masks", "pixel_measures", "sample_landmarks"]
 
 #: Squared error below which a picture counts as equal: 80 dB.
 _EQUAL = 1e-8
 Points = npt.NDArray[np.float64]
 
 
-def face_masks(data: str | Path | Sequence[str | Path], keys: Sequence[str], size: int) -> Tensor:
-    """Where the target's face is in samples of a val split: [N, size, size] bool.
+def face_masks(
+    data: str | Path | Sequence[str | Path], keys: Sequence[str], size: int, split: str = "val"
+) -> Tensor:
+    """Where the target's face is in samples of a split: [N, size, size] bool.
 
     By the landmarks in the dataset's manifests; bare tars have none, there it is the mean face's place.
     """
-    known = _landmarks(data, size) if isinstance(data, str | Path) else {}
+    known = sample_landmarks(data, size, split) if isinstance(data, str | Path) else {}
     usual = canonical(dataset_crop(data) if isinstance(data, str | Path) else "ffhq", size).points
     return torch.from_numpy(np.stack([_hull(known.get(key, usual), size) for key in keys]))
 
@@ -60,23 +62,26 @@ def pixel_measures(
     return values
 
 
-def _landmarks(data: str | Path, size: int) -> dict[str, Points]:
-    """Key of a val sample -> the target's landmarks at `size` pixels."""
+def sample_landmarks(
+    data: str | Path, size: int, split: str = "val", role: str = "target"
+) -> dict[str, Points]:
+    """Key of a sample of a split -> landmarks [68, 2] of its target (or source) at `size` pixels."""
     store = Store(data)
     if not store.exists(RUN):
         return {}
     stored = int(json.loads(store.read(RUN)).get("config", {}).get("image_size", size))
     points: dict[str, Points] = {}
-    for part in iter_manifest(store, "faces", ["face_id", "landmarks"], "val"):
+    for part in iter_manifest(store, "faces", ["face_id", "landmarks"], split):
         for row in part.to_pylist():
             if row["landmarks"]:
                 crop = np.asarray(row["landmarks"], np.float64).reshape(-1, 2)
                 points[row["face_id"]] = (crop + 0.5) * (size / stored) - 0.5
+    column = f"{role}_id"
     return {
-        row["triplet_id"]: points[row["target_id"]]
-        for part in iter_manifest(store, "triplets", ["triplet_id", "target_id"], "val")
+        row["triplet_id"]: points[row[column]]
+        for part in iter_manifest(store, "triplets", ["triplet_id", column], split)
         for row in part.to_pylist()
-        if row["target_id"] in points
+        if row[column] in points
     }
 
 
