@@ -62,9 +62,10 @@ _SOLID, _THERE = 0.6, 0.1
 #: The network's own full grin is wider than people smile: at this much of it London's neutral photos score as
 #: their smiling ones do.
 _GRIN = 0.7
-#: A network trained on an average error is timid: what it does for aging counts by so much more where it does
-#: not grey (hair; there the same made noise).
-_AGING, _GREYED = 1.4, 3.0
+#: A network trained on an average error is timid: what it does for these edits counts by so much more …
+_BOLDER = {"aging": 1.4, "beard": 1.4}
+#: … where it does not grey (hair; there the same made noise): a fade of 1 / this is left as it is.
+_GREYED = 3.0
 #: Weights of red, green and blue in grey, as a column.
 _GREY = np.array([[0.299], [0.587], [0.114]], np.float32)
 #: Mean change of the crop (of 255) below which an edit of the hair counts as none, and another is tried.
@@ -123,8 +124,9 @@ class FlowGanEditor(PerFaceEditor):
                 aligned.tensor, aligned.guide, layout, code[None], torch.tensor([wish.strength])
             )
             stack = torch.cat(maps, 1)[0].permute(1, 2, 0).contiguous().numpy()
-        if wish.edit == "aging":
-            stack[..., :5] *= _AGING - (_AGING - 1) * np.minimum(_GREYED * stack[..., 9:], 1)
+        if bolder := _BOLDER.get(wish.edit):
+            stack[..., :6] *= bolder - (bolder - 1) * np.minimum(_GREYED * stack[..., 9:], 1)
+            stack[..., 5] = np.minimum(stack[..., 5], 1)
         return apply_maps(aligned.photo, stack, aligned.matrix)
 
 
