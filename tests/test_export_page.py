@@ -89,7 +89,18 @@ def package(folder: Path, name: str = "onnxruntime-web", files: tuple[str, ...] 
 def page(swapper: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A page by the command line, without a runtime that runs."""
     folder = tmp_path_factory.mktemp("page")
-    words = ["export", "page", str(swapper), "-o", str(folder / "a" / "swap.html"), "--images", "4", "-q"]
+    words = [
+        "export",
+        "page",
+        str(swapper),
+        "-o",
+        str(folder / "a" / "swap.html"),
+        "--images",
+        "4",
+        "-q",
+        "--precision",
+        "int8",
+    ]
     assert run([*words, "--onnxruntime-web", str(package(folder / "ort"))]) == 0
     return (folder / "a" / "swap.html").read_text(encoding="utf-8")
 
@@ -174,6 +185,21 @@ def test_wrong_input_is_told_before_work_begins(swapper: Path, tmp_path: Path) -
     assert not (tmp_path / "a.html").exists()
 
 
+def test_small_networks_hold_fp16_weights_and_agree_with_pytorch(swapper: Path, tmp_path: Path) -> None:
+    sizes, packages = {}, package(tmp_path / "ort")
+    for precision in ("fp32", "fp16"):
+        report = export_page(swapper, tmp_path / f"{precision}.html", packages, precision=precision, images=2)
+        generator, embedder = report.swapper.files
+        assert generator.mean_error is not None
+        assert generator.mean_error < 0.1
+        assert embedder.min_cosine is not None
+        assert embedder.min_cosine > 0.9999
+        assert max(item.max_error for item in report.finders) < 0.1
+        sizes[precision] = [item.bytes for item in (embedder, *report.finders)]
+        assert "| detector |" in report.table()
+    assert all(small < 0.6 * full for small, full in zip(sizes["fp16"], sizes["fp32"], strict=True))
+
+
 # the npm package
 
 
@@ -212,7 +238,7 @@ def browser(swapper: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     if find_chromium() is None:
         pytest.skip("needs chromium or google-chrome on PATH")
     folder = tmp_path_factory.mktemp("browser")
-    export_page(swapper, folder / "swap.html", ort, precision="fp32", images=4)
+    export_page(swapper, folder / "swap.html", ort, images=4)
     shown = Page()
     try:
         shown.open(folder / "swap.html")

@@ -11,7 +11,7 @@ __all__ = ["export"]
 
 @click.group()
 def export() -> None:
-    """Export trained networks: to ONNX, to Core ML, to a page for browsers."""
+    """Export trained networks: ONNX, Core ML, a page for browsers."""
 
 
 @export.command()
@@ -106,7 +106,11 @@ def swap(
     help="Its npm package, which fstriplets does not ship: npm pack onnxruntime-web@1.30.0",
 )
 @click.option(
-    "--precision", default="int8", show_default=True, metavar="int8|fp32|fp16", help="Of the generator."
+    "--precision",
+    default="fp16",
+    show_default=True,
+    metavar="fp16|fp32|int8",
+    help="fp16: of the stored weights; int8: of the generator's arithmetic too.",
 )
 @click.option(
     "--calibrate",
@@ -161,6 +165,6 @@ def page(
         progress=None if quiet else lambda what: click.echo(f"{what} …", err=True),
     )
     click.echo(report.table())
-    click.echo(f"{report.output}: {report.bytes / 1e6:.1f} MB")
+    click.echo(f"{report.output}: {report.bytes / 1e6:.1f} MB, with ONNX Runtime Web {report.runtime}")
     for note in report.swapper.notes:
         click.echo(f"note: {note}", err=True)

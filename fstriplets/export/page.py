@@ -22,40 +22,28 @@ import numpy.typing as npt
 
 import fstriplets
 from fstriplets.errors import ConfigError, OutputError
-from fstriplets.export.faces import Images, demo_faces
 from fstriplets.export.finders import Finder, write_finders
 from fstriplets.export.graph import read_metadata
 from fstriplets.export.ort_web import Runtime, read_runtime
-from fstriplets.export.precision import store_fp16
 from fstriplets.export.report import ExportReport
-from fstriplets.export.swap import PRECISIONS, export_swap
+from fstriplets.export.swap import export_swap
 from fstriplets.faces.parse import PARTS
 from fstriplets.faces.templates import MEAN_68, template
 from fstriplets.resources import resource
 from fstriplets.swapping.mark import marked
-from fstriplets.swapping.onnx_model import open_session
 from fstriplets.swapping.picture import write_bytes
 
 __all__ = ["PageReport", "export_page"]
 
 #: Modules of web/, each after those it imports.
 _SCRIPTS = (
-    "geometry",
-    "image",
-    "detect",
-    "analyse",
-    "mask",
-    "paste",
-    "mark",
-    "photo",
-    "models",
-    "swap",
-    "page",
-)
+    "geometry", "image", "detect", "analyse", "mask", "paste", "mark", "photo", "models", "swap", "page",
+)  # fmt: skip
 #: Two people of the demo: source and target of the example.
 _EXAMPLE = {"source": "p215/02.jpg", "target": "p203/02.jpg"}
 _MOST_PIXELS = 1 << 20  # of a demo photo
-_COMPARED = 14  # faces: one of each of the demo's people
+#: Precision -> of the generator's arithmetic: browsers' WebAssembly has none in fp16.
+_COMPUTED = {"fp16": "fp32", "fp32": "fp32", "int8": "int8"}
 
 
 @dataclass(frozen=True)
@@ -67,14 +55,20 @@ class PageReport:
     runtime: str  #: version of ONNX Runtime Web
     swapper: ExportReport  #: of its two networks
     finders: tuple[Finder, ...]  #: detector and analyser
-    stored: float | None  #: with int8, whose embedder stores its weights in fp16: least cosine to fp32
 
     def table(self) -> str:
-        """The networks and how far they are from PyTorch: a markdown table, and a line on the finders."""
-        places = ", ".join(
-            f"{item.role} {item.bytes:,} bytes, {item.max_error:.1g} px" for item in self.finders
-        )
-        return f"{self.swapper.table()}\n\n{places} from PyTorch; ONNX Runtime Web {self.runtime}"
+        """The networks and how far they are from PyTorch, as a markdown table."""
+        lines = ["| network | bytes | from PyTorch |", "|---|---:|---|"]
+        for file in self.swapper.files:
+            if file.min_cosine is not None:
+                said = f"cosine at least {file.min_cosine:.6f}"
+            else:
+                said = f"mean {file.mean_error:.2g} of 255, at most {file.max_error:.2g}"
+            lines.append(f"| {file.role} | {file.bytes:,} | {said} |")
+        lines += [
+            f"| {item.role} | {item.bytes:,} | {item.max_error:.1g} px at most |" for item in self.finders
+        ]
+        return "\n".join(lines)
 
 
 def export_page(
@@ -82,7 +76,7 @@ def export_page(
     output: str | Path,
     package: str | Path,
     *,
-    precision: str = "int8",
+    precision: str = "fp16",
     embedder: str | Path | None = None,
     data: str | Path | None = None,
     split: str = "val",
@@ -96,7 +90,8 @@ def export_page(
         weights, embedder, data, split, images: as of `export_swap`; no weights: the first swapper installed.
         output: HTML file; made in a folder that exists or not.
         package: npm package of onnxruntime-web, .tgz or folder.
-        precision: of PRECISIONS, of the generator.
+        precision: fp32; fp16: weights are stored so, and networks compute in fp32; int8: the generator
+            computes in int8, the others are stored in fp16.
         overwrite: replace a file that exists.
         progress: called with what is being done.
 
@@ -106,23 +101,21 @@ def export_page(
     """
     say = progress or (lambda what: None)
     path = _output(output, overwrite)
-    if precision not in PRECISIONS:
-        raise ConfigError(f"--precision {precision}: choose one of: {', '.join(PRECISIONS)}")
+    if precision not in _COMPUTED:
+        raise ConfigError(f"--precision {precision}: choose one of: {', '.join(_COMPUTED)}")
     runtime = read_runtime(package)
     with tempfile.TemporaryDirectory(prefix="fstriplets-page-") as draft:
         swapper = export_swap(
-            weights, draft, embedder=embedder, precisions=[precision], data=data, split=split, images=images,
-            progress=progress,
+            weights, draft, embedder=embedder, precisions=[_COMPUTED[precision]], data=data, split=split,
+            images=images, small=precision != "fp32", progress=progress,
         )  # fmt: skip
         say("detector and analyser")
         finders = tuple(write_finders(Path(draft), _example_photos(), small=precision != "fp32"))
         files = {item.role: item.path for item in swapper.files} | {item.role: item.path for item in finders}
-        # With fp16 the embedder is fp16 already.
-        stored = _stored_smaller(files["embedder"]) if precision == "int8" else None
         say("page")
-        page = _page(files, runtime)
+        page = _page(files, precision, runtime)
     write_bytes(path, page)
-    return PageReport(path, len(page), runtime.version, swapper, finders, stored)
+    return PageReport(path, len(page), runtime.version, swapper, finders)
 
 
 def _output(output: str | Path, overwrite: bool) -> Path:
@@ -132,20 +125,6 @@ def _output(output: str | Path, overwrite: bool) -> Path:
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists already: --overwrite, or another --output")
     return path
-
-
-def _stored_smaller(embedder: Path) -> float:
-    """Stores an embedder's weights in fp16; the least cosine of its embeddings to those before."""
-    head = read_metadata(embedder)
-    faces = demo_faces(head["crop"], int(head["size"]), _COMPARED).sources
-
-    def embeddings() -> Images:
-        session = open_session(embedder, threads=1)
-        return np.concatenate([session.run(None, {"face": face[None]})[0] for face in faces])
-
-    before = embeddings()
-    store_fp16(embedder)
-    return min(1.0, float((before * embeddings()).sum(axis=1).min()))
 
 
 def _example_photos() -> list[npt.NDArray[np.uint8]]:
@@ -158,7 +137,7 @@ def _example_photos() -> list[npt.NDArray[np.uint8]]:
 # the HTML file
 
 
-def _page(files: Mapping[str, Path], runtime: Runtime) -> bytes:
+def _page(files: Mapping[str, Path], precision: str, runtime: Runtime) -> bytes:
     """The page's text.
 
     Args:
@@ -172,7 +151,7 @@ def _page(files: Mapping[str, Path], runtime: Runtime) -> bytes:
         "mean68": MEAN_68,
         "parts": PARTS,
         "packet": marked().decode(),
-        "about": _about(head, read_metadata(files["embedder"])),
+        "about": _about(head, read_metadata(files["embedder"]), precision),
     }
     data = {role: path.read_bytes() for role, path in files.items()}
     data |= {"runtime-script": runtime.script, "runtime-wasm": runtime.wasm}
@@ -191,10 +170,10 @@ def _page(files: Mapping[str, Path], runtime: Runtime) -> bytes:
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _web("index.html")).encode()
 
 
-def _about(head: Mapping[str, str], embedder: Mapping[str, str]) -> str:
+def _about(head: Mapping[str, str], embedder: Mapping[str, str], precision: str) -> str:
     return (
         f"Swapper {head['name']}: {head['architecture']}, {head['size']} px, {head['channels']} channels,"
-        f" {head['precision']}; licence: {head['licence']}. Face recogniser {embedder['embedder']} (licence:"
+        f" {precision}; licence: {head['licence']}. Face recogniser {embedder['embedder']} (licence:"
         f" {embedder['licence']}); face detector and face analyser of fstriplets {fstriplets.__version__}"
         " (Apache-2.0)."
     )

@@ -20,7 +20,7 @@ from fstriplets.errors import ConfigError, DatasetError, OutputError, WeightsErr
 from fstriplets.export.faces import FacePairs, Images, dataset_faces, demo_faces
 from fstriplets.export.graph import Embed, Swap, import_onnx, write_metadata, write_onnx
 from fstriplets.export.parity import compare_embedder, compare_generator, described, embed, swap
-from fstriplets.export.precision import to_fp16, to_int8
+from fstriplets.export.precision import store_fp16, to_fp16, to_int8
 from fstriplets.export.report import ExportedFile, ExportReport
 from fstriplets.models.weights import file_sha256, registry
 from fstriplets.swapping.model import Parts, load_parts, read_head
@@ -42,6 +42,7 @@ def export_swap(
     data: str | Path | None = None,
     split: str = "val",
     images: int = 32,
+    small: bool = False,
     overwrite: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> ExportReport:
@@ -56,6 +57,7 @@ def export_swap(
         data: dataset whose faces calibrate int8 and are compared; None: the demo's synthetic people.
         split: of the dataset.
         images: how many pairs of faces: half of them calibrate int8, the others are compared.
+        small: store the weights of fp32 ONNX files in fp16; they still compute in fp32.
         overwrite: replace files that exist.
         progress: called with what is being done.
 
@@ -76,7 +78,7 @@ def export_swap(
     folder = _folder(output, [name for kind in formats for name in _names(kind, wanted)], overwrite)
     say("loading")
     parts = load_parts(weights, embedder)
-    job = _Job(parts, _faces(parts, data, split, images), wanted, say)
+    job = _Job(parts, _faces(parts, data, split, images), wanted, small, say)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as draft:
         files = list(job.onnx(Path(draft))) if "onnx" in formats else []
@@ -93,9 +95,9 @@ class _Job:
     """The files of one swapper, written to a folder of drafts."""
 
     def __init__(
-        self, parts: Parts, pairs: FacePairs, precisions: list[str], say: Callable[[str], None]
+        self, parts: Parts, pairs: FacePairs, precisions: list[str], small: bool, say: Callable[[str], None]
     ) -> None:
-        self.parts, self.precisions, self.say = parts, precisions, say
+        self.parts, self.precisions, self.small, self.say = parts, precisions, small, say
         self.digest = file_sha256(parts.path)
         self.calibration, self.compared = pairs.halves()
         self.overflown = 0  #: compared faces for which PyTorch gives no finite image
@@ -132,6 +134,8 @@ class _Job:
             to_fp16(full, path)
         else:
             shutil.copyfile(full, path)
+            if self.small:
+                store_fp16(path)
 
     def _embedders(self, folder: Path, truth: Images) -> Iterator[ExportedFile]:
         """int8 would cost identity and save little: it goes with the fp32 embedder."""
