@@ -10,10 +10,12 @@ as the release keeps none; ours does.
 from __future__ import annotations
 
 import json
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
 from itertools import pairwise
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from fstriplets.training.losses import (
     id_loss,
     pixel_loss,
 )
+from fstriplets.training.memory import keep_freed_memory
 from fstriplets.training.recipe import read_recipe
 from fstriplets.training.session import Session, run_here
 from fstriplets.training.swap import SwapJob
@@ -44,13 +47,18 @@ FAST: dict[str, dict[str, Any]] = {
     "cpu": {},  # neither compile nor channels_last pays: `python -m benchmarks keys`
 }
 #: Device -> keys of both sides: what the device is there for.
-_SCALE: dict[str, dict[str, Any]] = {
-    "cuda": {"image_size": 256, "batch_size": 16},
-    "cpu": {"image_size": 128, "channels": 32, "batch_size": 8},
+_SCALES: dict[str, list[dict[str, Any]]] = {
+    "cuda": [{"image_size": 256, "batch_size": 16}],
+    "cpu": [
+        {"image_size": 128, "channels": 32, "batch_size": 8},
+        {"image_size": 256, "channels": 32, "batch_size": 4},
+    ],
 }
-#: Device -> steps a side takes at a time, pairs, steps of the run that watches the loader.
-_LENGTH = {"cuda": (20, 7, 100), "cpu": (2, 5, 12)}
-#: Difference of the two sides' losses after one step; bf16 has three digits.
+#: Device -> steps a side takes at a time, pairs.
+_LENGTH = {"cuda": (20, 7), "cpu": (2, 5)}
+#: Device -> steps of the run that watches the loader.
+_WATCHED = {"cuda": 100, "cpu": 12}
+#: Device -> difference of the two sides' losses after one step; bf16 has three digits.
 _SAME = {"cuda": 0.05, "cpu": 1e-3}
 
 
@@ -107,38 +115,79 @@ class ReferenceJob(SwapJob):
 def trainer(dataset: Path) -> list[Figure]:
     """Both sides' images a second, and the share of time steps wait for batches."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    steps, pairs, watched = _LENGTH[device]
-    recipe = {"steps": 1000, "validate_every": 0, "validation_samples": 1, **_SCALE[device]}
-    recipe |= {"embedder": "seeded", "perceptual": "seeded"}
-    ours = SwapJob(Recipe(**recipe, **FAST[device]), dataset)
-    plain = ReferenceJob(Recipe(**recipe), dataset)
-    _check_same(ours, plain, _SAME[device])
-    sides = (lambda: _prefetched(ours, steps)), (lambda: _one_by_one(plain, steps))
-    wall, busy = _paired(*sides, pairs)
-    images = steps * ours.recipe.batch_size
-    rates = [images / statistics.median(side) for side in zip(*wall, strict=True)]
-    size = (
-        f"{ours.recipe.image_size} px, {ours.recipe.channels} channels, batches of {ours.recipe.batch_size}"
-    )
-    detail = f"{size}, {device}: {rates[0]:,.1f} against {rates[1]:,.1f} triplets/s; {_spread(wall)}"
-    goal = ">= 2.0" if device == "cuda" else ""
-    figures = [Figure("swap trainer against the released step", _ratio(wall), "x", goal, detail)]
-    if device == "cpu":
-        figures.append(Figure("the same by processor time", _ratio(busy), "x", "", _spread(busy)))
-    waits = 100 * _data_wait(dataset, recipe | FAST[device] | {"steps": watched})
-    detail = f"`train swap` streaming shards, {watched} steps of {ours.recipe.batch_size}"
+    common = {"steps": 1000, "validate_every": 0, "validation_samples": 1}
+    common |= {"embedder": "seeded", "perceptual": "seeded"}
+    figures = []
+    for scale in _SCALES[device]:
+        recipe = common | scale
+        wall, busy = _compared(dataset, recipe, FAST[device], *_LENGTH[device], _SAME[device])
+        taken = [statistics.median(side) / _LENGTH[device][0] for side in zip(*wall, strict=True)]
+        size = f"{recipe['image_size']} px"
+        plain = Recipe(**recipe)
+        detail = f"{plain.channels} channels, batches of {plain.batch_size}, {device}: {taken[0]:.2f} against"
+        detail += f" {taken[1]:.2f} s a step; {_spread(wall)}"
+        goal = ">= 2.0" if device == "cuda" else ""
+        name = f"swap trainer against the released step, {size}"
+        figures.append(Figure(name, _ratio(wall), "x", goal, detail))
+        if device == "cpu":
+            figures.append(Figure("the same by processor time", _ratio(busy), "x", "", _spread(busy)))
+    steps = _WATCHED[device]
+    waits = 100 * _data_wait(dataset, common | _SCALES[device][0] | FAST[device] | {"steps": steps})
+    detail = f"`train swap` streaming shards, {steps} steps, {size}"
     return [*figures, Figure("swap trainer waits for data", waits, "%", "< 5", detail)]
 
 
-def _check_same(ours: SwapJob, plain: SwapJob, tolerance: float) -> None:
-    """Both sides take the first batch and must tell the same losses."""
-    told = []
-    for job in (ours, plain):
-        seed_step(0, 0)
-        told.append(job.step(0, job.batch(0)))
-    for name in ("loss", "discriminator"):
-        mine, theirs = (float(values[name]) for values in told)
-        assert abs(mine - theirs) <= tolerance * abs(theirs), f"{name}: {mine} against {theirs}"
+Times = list[tuple[float, float]]
+
+
+def _compared(
+    dataset: Path, recipe: dict[str, Any], fast: dict[str, Any], steps: int, pairs: int, tolerance: float
+) -> tuple[Times, Times]:
+    """Wall and processor seconds of (ours, theirs), each in a process of its own, run in turn.
+
+    Of their own, since `train swap` tells malloc to keep memory, which cannot be taken back.
+    """
+    context = multiprocessing.get_context("spawn")
+    sides = []
+    for ours in (True, False):
+        here, there = context.Pipe()
+        arguments = dataset, recipe | (fast if ours else {}), ours, steps, there
+        process = context.Process(target=_side, args=arguments, daemon=True)
+        process.start()
+        sides.append((process, here))
+    try:
+        first = [_asked(pipe) for _, pipe in sides]
+        for mine, theirs in zip(*first, strict=True):
+            assert abs(mine - theirs) <= tolerance * abs(theirs), f"losses {mine} against {theirs}"
+        turns = [[_asked(pipe) for _, pipe in sides] for _ in range(pairs + 1)][1:]
+    finally:
+        for process, _ in sides:
+            process.terminate()
+            process.join()
+    walls = [(ours[0], theirs[0]) for ours, theirs in turns]
+    return walls, [(ours[1], theirs[1]) for ours, theirs in turns]
+
+
+def _asked(pipe: Connection) -> tuple[float, float]:
+    pipe.send(None)
+    answer: tuple[float, float] = pipe.recv()
+    return answer
+
+
+def _side(dataset: Path, recipe: dict[str, Any], ours: bool, steps: int, pipe: Connection) -> None:
+    """A process of one side: tells the first step's losses, then wall and processor time of each turn."""
+    if ours and not torch.cuda.is_available():
+        keep_freed_memory()
+    job = SwapJob(Recipe(**recipe), dataset) if ours else ReferenceJob(Recipe(**recipe), dataset)
+    pipe.recv()
+    seed_step(0, 0)
+    values = job.step(0, job.batch(0))
+    pipe.send((float(values["loss"]), float(values["discriminator"])))
+    while True:
+        pipe.recv()
+        wall, busy = time.perf_counter(), time.process_time()
+        _prefetched(job, steps) if ours else _one_by_one(job, steps)
+        pipe.send((time.perf_counter() - wall, time.process_time() - busy))
 
 
 def _prefetched(job: SwapJob, steps: int) -> None:
@@ -154,23 +203,6 @@ def _one_by_one(job: SwapJob, steps: int) -> None:
         seed_step(0, step)
         values = job.step(step, job.batch(step))
     assert torch.isfinite(values["loss"])
-
-
-Times = list[tuple[float, float]]
-
-
-def _paired(ours: Callable[[], None], theirs: Callable[[], None], pairs: int) -> tuple[Times, Times]:
-    """Wall and processor seconds of (ours, theirs), run in turn; a pair to warm up is left out."""
-    wall, busy = [], []
-    for _ in range(pairs + 1):
-        marks = [(time.perf_counter(), time.process_time())]
-        for call in (ours, theirs):
-            call()
-            marks.append((time.perf_counter(), time.process_time()))
-        first, second, third = marks
-        wall.append((second[0] - first[0], third[0] - second[0]))
-        busy.append((second[1] - first[1], third[1] - second[1]))
-    return wall[1:], busy[1:]
 
 
 def _ratio(times: Times) -> float:
@@ -200,7 +232,7 @@ def keys(work: Path) -> list[Figure]:
     One thread, processor time, the three in turn; as many channels, pixels and images as `trainer` takes.
     """
     del work
-    scale, threads = _SCALE["cpu"], torch.get_num_threads()
+    scale, threads = _SCALES["cpu"][0], torch.get_num_threads()
     torch.set_num_threads(1)
     size, images = scale["image_size"], scale["batch_size"]
     ways = {

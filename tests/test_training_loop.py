@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import platform
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +130,27 @@ def test_recipes_are_checked(tmp_path: Path) -> None:
     assert read_recipe(path, ["loss.id=2.5"])["loss"] == {"id": 2.5}
     with pytest.raises(ConfigError, match="key=value"):
         read_recipe(path, ["steps"])
+
+
+_FAULTS = """
+import resource, sys
+import numpy as np
+from fstriplets.training.memory import keep_freed_memory
+kept = sys.argv[1] == "keep" and keep_freed_memory()
+for turn in range(2):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(4):
+        np.ones(48 << 20, np.uint8)
+print(int(kept), resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="how glibc's malloc treats large blocks")
+def test_freed_blocks_are_taken_again_without_asking_the_kernel() -> None:
+    told = {}
+    for how in ("keep", "leave"):
+        command = [sys.executable, "-c", _FAULTS, how]
+        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+        told[how] = int(said[0]), int(said[1])
+    assert told["keep"][0] == 1
+    assert told["keep"][1] < told["leave"][1] / 10

@@ -11,6 +11,7 @@ import torch
 
 from fstriplets.errors import ConfigError
 from fstriplets.training.loop import Progress, run_training
+from fstriplets.training.memory import keep_freed_memory
 from fstriplets.training.ranks import Ranks, open_ranks
 from fstriplets.training.recipe import make_training
 
@@ -98,6 +99,8 @@ def _run(
 ) -> bool:
     if session.threads:
         torch.set_num_threads(session.threads)
+    if not torch.cuda.is_available():
+        keep_freed_memory()
     job, recipe, plain = make_training(session.values, session.data, session.command, session.recipe)
     if ranks.size > 1 and not hasattr(job, "ranks"):
         raise ConfigError(f"trainer {plain['trainer']} trains in one process: start it without torchrun")
