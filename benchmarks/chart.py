@@ -23,14 +23,16 @@ COLOURS = [
 
 @dataclass(frozen=True)
 class Panel:
-    """A title and its lines: name -> (x, y)."""
+    """A title and its lines: name -> (x, y); less than `span` is never drawn as high as the panel."""
 
     title: str
     lines: dict[str, list[tuple[float, float]]]
+    span: float = 0.0
 
 
 def draw(path: Path, panels: list[Panel]) -> None:
-    """Panels side by side, twice as large as they are drawn on screens of today."""
+    """Panels with lines, side by side."""
+    panels = [panel for panel in panels if panel.lines]
     names = list(dict.fromkeys(name for panel in panels for name in panel.lines))
     colours = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
     rows = -(-len(panels) // ACROSS)
@@ -45,10 +47,8 @@ def _panel(panel: Panel, colours: dict[str, tuple[int, int, int]]) -> np.ndarray
     picture = np.full((HEIGHT, WIDTH, 3), 255, np.uint8)
     _write(picture, panel.title, (LEFT, 24), 0.5)
     points = [point for line in panel.lines.values() for point in line]
-    if not points:
-        return picture
     xs, ys = zip(*points, strict=True)
-    ticks = _ticks(min(ys), max(ys))
+    ticks = _ticks(min(ys), max(max(ys), min(ys) + panel.span))
     low, high, last = ticks[0], ticks[-1], max(xs)
 
     def place(x: float, y: float) -> tuple[int, int]:
@@ -61,17 +61,20 @@ def _panel(panel: Panel, colours: dict[str, tuple[int, int, int]]) -> np.ndarray
     for tick in (0, last / 2, last):
         _write(picture, f"{tick:,.0f}", (place(tick, low)[0] - 16, HEIGHT - 20), 0.4)
     _write(picture, "steps", (WIDTH // 2 + 40, HEIGHT - 6), 0.4)
+    middle = place(0, (low + high) / 2)[1]
+    late = [place(x, y)[1] < middle for x, y in points if x > last / 2]
+    top = TOP + 12 if sum(late) < len(late) / 2 else HEIGHT - BOTTOM - 8 - 16 * len(panel.lines)
     for row, (name, line) in enumerate(panel.lines.items()):
         corners = np.array([place(x, y) for x, y in line], np.int32)
         cv2.polylines(picture, [corners], False, colours[name], 2, cv2.LINE_AA)
         for corner in corners:
             cv2.circle(picture, tuple(map(int, corner)), 3, colours[name], -1, cv2.LINE_AA)
-        _legend(picture, row, name, colours[name])
+        _legend(picture, top + 16 * row, name, colours[name])
     return picture
 
 
-def _legend(picture: np.ndarray, row: int, name: str, colour: tuple[int, int, int]) -> None:
-    x, y = WIDTH - 160, TOP + 12 + 16 * row
+def _legend(picture: np.ndarray, y: int, name: str, colour: tuple[int, int, int]) -> None:
+    x = WIDTH - 160
     cv2.line(picture, (x, y), (x + 18, y), colour, 2, cv2.LINE_AA)
     _write(picture, name, (x + 24, y + 4), 0.4)
 
