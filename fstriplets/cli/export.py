@@ -11,7 +11,7 @@ __all__ = ["export"]
 
 @click.group()
 def export() -> None:
-    """Export trained networks: ONNX, Core ML, a page for browsers."""
+    """Export trained networks: ONNX, Core ML, a web page."""
 
 
 @export.command()
