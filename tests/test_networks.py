@@ -190,3 +190,23 @@ def test_a_file_that_lacks_tensors_is_refused_by_name() -> None:
 def test_old_files_without_batch_counters_load() -> None:
     state = StarGANGenerator(8, 3, 2).state_dict()
     adapters.stargan_generator({n: v for n, v in state.items() if not n.endswith("num_batches_tracked")})
+
+
+def test_bounded_attention_keeps_outliers_finite() -> None:
+    torch.manual_seed(0)
+    images, embeddings = 40 * torch.randn(1, 3, 32, 32), torch.randn(1, 8)
+    found = {}
+    for reach in (0.0, 1.5):
+        network = MobileFSGANGenerator(4, 8, attention_reach=reach).eval()
+        with torch.no_grad():
+            for name, parameter in network.named_parameters():
+                if "conv_attention" in name:
+                    parameter.mul_(200)
+            attributes = network(images, embeddings).attributes
+            network.decoder.get_submodule("b256_0").register_forward_hook(
+                lambda module, inputs, output, reach=reach: found.setdefault(reach, output)
+            )
+            network(images, embeddings)
+        assert all(kept.isfinite().all() for kept in attributes)
+    assert not found[0.0].isfinite().all()  # what the release's does
+    assert found[1.5].isfinite().all()

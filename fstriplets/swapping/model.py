@@ -80,6 +80,7 @@ class Settings:
     variant: str = "baseline"
     outputs: tuple[int, ...] = (256, 128, 64)
     channels: int = 64
+    attention_reach: float = 0.0
     embedding_size: int = 512
     size: int = _RELEASE_SIDE  #: side of the crops it was trained on
     crop: str = "ffhq"  #: their template
@@ -288,7 +289,11 @@ def load_swapper(path: str | Path) -> tuple[MobileFSGANGenerator, Settings]:
     else:
         state, settings = mobilefsgan_rgb(state), _release_settings(path, state)
     generator = MobileFSGANGenerator(
-        settings.channels, settings.embedding_size, settings.variant, settings.outputs
+        settings.channels,
+        settings.embedding_size,
+        settings.variant,
+        settings.outputs,
+        settings.attention_reach,
     )
     load_into(generator, state)
     return generator.eval(), settings
@@ -314,6 +319,7 @@ def _settings(path: Path, head: Mapping[str, str]) -> Settings:
             variant=head["variant"],
             outputs=tuple(int(side) for side in json.loads(head["outputs"])),
             channels=int(head["channels"]),
+            attention_reach=float(head.get("attention_reach", 0)),
             embedding_size=int(head.get("embedding_size", 512)),
             size=int(head.get("image_size") or head.get("size") or _RELEASE_SIDE),
             crop=head.get("crop", "ffhq"),

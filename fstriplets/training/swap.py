@@ -156,7 +156,11 @@ class SwapJob:
         recipe = self.recipe
         torch.manual_seed(recipe.seed)
         generator = MobileFSGANGenerator(
-            recipe.channels, self.identity.embedding_size, recipe.variant, recipe.outputs
+            recipe.channels,
+            self.identity.embedding_size,
+            recipe.variant,
+            recipe.outputs,
+            recipe.attention_reach,
         )
         if recipe.image_size % generator.stride:
             raise ConfigError(f"image_size must be a multiple of {generator.stride} for {recipe.variant}")
@@ -291,6 +295,7 @@ class SwapJob:
             "variant": recipe.variant,
             "outputs": json.dumps(list(recipe.outputs)),
             "channels": str(recipe.channels),
+            "attention_reach": f"{recipe.attention_reach:g}",
             "embedding_size": str(self.identity.embedding_size),
             "image_size": str(recipe.image_size),
             "crop": self.crop,

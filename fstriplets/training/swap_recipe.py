@@ -55,6 +55,11 @@ class Recipe(TrainingRecipe):
         (256, 128, 64), description="trained outputs, named for an image_size of 256"
     )
     channels: int = Field(64, ge=4, multiple_of=4, description="of every map of the generator")
+    attention_reach: float = Field(
+        0.0,
+        ge=0,
+        description="how far attention may leave 0.5; 0: unbounded, as released; ours",
+    )
     discriminator_channels: int = Field(16, ge=4, description="after a discriminator's first layer")
     discriminator_layers: int = Field(4, ge=1, le=6, description="of each discriminator")
 

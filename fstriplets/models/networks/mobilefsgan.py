@@ -9,6 +9,10 @@ Where paper and release differ, this follows the release, whose weights then loa
 - the identity branch goes down to 8x8 (paper: "down-samples three times", which holds for the rest);
 - the release's pictures are BGR: its weights become RGB ones by adapters.mobilefsgan_rgb;
 - a decoder block adds its result to what it was given, not to what the attention chose.
+
+Ours, off by default: `attention_reach`. Nothing bounds the release's attention, and each of twelve decoder
+blocks multiplies features by a map that is linear in them; batch statistics hide that in training, and a
+photo unlike the training's then grows to infinity.
 """
 
 from __future__ import annotations
@@ -163,14 +167,16 @@ class _Up(nn.Module):
 class _DecoderBlock(nn.Module):
     """Attention between what comes up and the attribute map, then a block; residual around both."""
 
-    def __init__(self, channels: int, residual: bool) -> None:
+    def __init__(self, channels: int, residual: bool, reach: float) -> None:
         super().__init__()
-        self.residual = residual
+        self.residual, self.reach = residual, reach
         self.conv_attention = nn.Conv2d(channels, 1, 1)
         self.basic_block = _Block(channels, residual=False)
 
     def forward(self, x: Tensor, attribute: Tensor) -> Tensor:
         attention = self.conv_attention(x)
+        if self.reach:
+            attention = attention.clamp(0.5 - self.reach, 0.5 + self.reach)
         y: Tensor = self.basic_block(attention * x + (1 - attention) * attribute)
         return x + y if self.residual else y
 
@@ -240,7 +246,7 @@ class _AttributeEncoder(nn.Module):
 class _Decoder(nn.Module):
     """Goes up from the identity branch's end, reading the attribute maps from the last to the first."""
 
-    def __init__(self, layout: Layout, widths: dict[int, int], outputs: Sequence[int]) -> None:
+    def __init__(self, layout: Layout, widths: dict[int, int], outputs: Sequence[int], reach: float) -> None:
         super().__init__()
         self.outputs = tuple(outputs)
         self.sides = sorted(layout.decoder_blocks)
@@ -250,7 +256,7 @@ class _Decoder(nn.Module):
             if side > self.sides[0]:
                 self.add_module(f"up{side}", _Up(widths[side // 2], widths[side]))
             for index in self._indices(side):
-                self.add_module(f"b{side}_{index}", _DecoderBlock(widths[side], layout.fuse))
+                self.add_module(f"b{side}_{index}", _DecoderBlock(widths[side], layout.fuse, reach))
             if side in self.outputs:
                 self.add_module(f"image{side}_output", _Output(widths[side]))
 
@@ -286,6 +292,7 @@ class MobileFSGANGenerator(nn.Module):
         embedding_size: int = 512,  # length of the source's id_embedding
         variant: str = "baseline",  # key of VARIANTS: baseline, wide, shallow, no_fusion, hourglass
         outputs: Sequence[int] = (256, 128, 64),  # one of OUTPUTS, named for an input of 256
+        attention_reach: float = 0.0,  # how far attention may leave 0.5; 0: unbounded, as released
     ) -> None:
         super().__init__()
         if variant not in VARIANTS:
@@ -301,7 +308,7 @@ class MobileFSGANGenerator(nn.Module):
         self.encoder_head = _Head(num_channels)
         self.identity_encoder = _IdentityEncoder(layout, widths, embedding_size)
         self.attribute_encoder = _AttributeEncoder(layout, widths)
-        self.decoder = _Decoder(layout, widths, outputs)
+        self.decoder = _Decoder(layout, widths, outputs, attention_reach)
 
     def forward(
         self,
