@@ -133,7 +133,7 @@ def trainer(dataset: Path) -> list[Figure]:
             figures.append(Figure("the same by processor time", _ratio(busy), "x", "", _spread(busy)))
     steps = _WATCHED[device]
     waits = 100 * _data_wait(dataset, common | _SCALES[device][0] | FAST[device] | {"steps": steps})
-    detail = f"`train swap` streaming shards, {steps} steps, {size}"
+    detail = f"`train swap` streaming shards, {steps} steps, {_SCALES[device][0]['image_size']} px"
     return [*figures, Figure("swap trainer waits for data", waits, "%", "< 5", detail)]
 
 
