@@ -116,7 +116,7 @@ def _done(folder: Path, values: dict[str, Any]) -> bool:
     """Whether a variant is measured; by this recipe, else the run's folder is refused."""
     if not (folder / "measures.json").is_file():
         return False
-    begun = json.loads((folder / "recipe.json").read_text())
+    begun = Recipe.defaults() | json.loads((folder / "recipe.json").read_text())
     wanted = json.loads(json.dumps(Recipe(**values).model_dump(mode="json")))
     if differ := sorted(key for key in wanted if begun.get(key) != wanted[key]):
         sys.exit(f"{folder} was trained by another recipe ({', '.join(differ)}): choose another --output")

@@ -124,6 +124,7 @@ def run_training(
     max_minutes: float | None = None,
     report: Callable[[Progress], None] | None = None,
     stopped: Callable[[], bool] | None = None,
+    defaults: Mapping[str, Any] | None = None,
 ) -> bool:
     """Trains to `steps`, from the folder's checkpoint where there is one.
 
@@ -133,6 +134,7 @@ def run_training(
         max_minutes: stop, with a checkpoint, after so long.
         report: called every `log_every` steps and after each validation.
         stopped: asked after each step whether the user wants it to stop, where no signal can tell.
+        defaults: of the recipe's keys; what a key is taken to be in a folder begun before there was one.
 
     Returns:
         True when all steps are done and the weights are exported.
@@ -145,7 +147,7 @@ def run_training(
     started = time.monotonic()
     ranks = these_ranks()
     if ranks.first:
-        _claim(folder, recipe)
+        _claim(folder, recipe, defaults or {})
     first = load_run(folder, job)
     saved = time.monotonic()
     sums = _Sums()
@@ -261,7 +263,7 @@ def _batches(job: Job, first: int, steps: int) -> Iterator[tuple[int, Any, float
                 future.cancel()
 
 
-def _claim(folder: Path, recipe: Mapping[str, Any]) -> None:
+def _claim(folder: Path, recipe: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
     """Marks the folder as this recipe's run."""
     mark = folder / "recipe.json"
     stated = json.loads(json.dumps(dict(recipe), sort_keys=True))
@@ -270,7 +272,7 @@ def _claim(folder: Path, recipe: Mapping[str, Any]) -> None:
         if not mark.is_file():
             mark.write_text(json.dumps(stated, indent=1, sort_keys=True) + "\n")
             return
-        begun = json.loads(mark.read_text())
+        begun = {**json.loads(json.dumps(dict(defaults))), **json.loads(mark.read_text())}
     except (OSError, ValueError) as error:
         raise OutputError(f"cannot use the run folder {folder}: {error}") from error
     if begun != stated:

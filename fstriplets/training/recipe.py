@@ -42,6 +42,14 @@ class TrainingRecipe(BaseModel):
     learning_rate: float = Field(gt=0, description="at its highest")
     validate_every: int = Field(1000, ge=0, description="steps between validations; 0: at the end only")
 
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """Plain values of the keys that need not be given."""
+        fields = cls.model_fields
+        given = {name: field.default for name, field in fields.items() if not field.is_required()}
+        plain: dict[str, Any] = cls.model_construct(**given).model_dump(mode="json", include=set(given))
+        return plain
+
 
 def load_training(
     path: str | Path, data: Path | str, command: str, overrides: list[str] | None = None
