@@ -6,6 +6,7 @@ import json
 import platform
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 
 from fstriplets.errors import ConfigError, FstripletsError, OutputError
 from fstriplets.training.loop import run_training, warmup_cosine
-from fstriplets.training.recipe import load_training, read_recipe
+from fstriplets.training.recipe import TRAINERS, load_training, read_recipe
 
 
 class _Line:
@@ -130,6 +131,16 @@ def test_recipes_are_checked(tmp_path: Path) -> None:
     assert read_recipe(path, ["loss.id=2.5"])["loss"] == {"id": 2.5}
     with pytest.raises(ConfigError, match="key=value"):
         read_recipe(path, ["steps"])
+
+
+@pytest.mark.parametrize("trainer", list(TRAINERS))
+def test_every_trainer_knows_its_defaults(trainer: str) -> None:
+    recipe = import_module(TRAINERS[trainer][1]).Recipe
+    defaults = recipe.defaults()
+    assert defaults == json.loads(json.dumps(defaults))
+    required = {name: recipe.model_fields[name] for name in recipe.model_fields.keys() - defaults.keys()}
+    assert all(field.is_required() for field in required.values())
+    assert {"seed", "validate_every"} <= defaults.keys()
 
 
 _FAULTS = """

@@ -45,8 +45,11 @@ class TrainingRecipe(BaseModel):
     @classmethod
     def defaults(cls) -> dict[str, Any]:
         """Plain values of the keys that need not be given."""
-        fields = cls.model_fields
-        given = {name: field.default for name, field in fields.items() if not field.is_required()}
+        given = {
+            name: field.get_default(call_default_factory=True)
+            for name, field in cls.model_fields.items()
+            if not field.is_required()
+        }
         plain: dict[str, Any] = cls.model_construct(**given).model_dump(mode="json", include=set(given))
         return plain
 
