@@ -87,7 +87,7 @@ def export_page(
     """Write a page that swaps two photos where it is opened.
 
     Args:
-        weights, embedder, data, split, images: as of `export_swap`; no weights: the first swapper installed.
+        weights, embedder, data, split, images: as of `export_swap`; no weights: as of `load_model`.
         output: HTML file; made in a folder that exists or not.
         package: npm package of onnxruntime-web, .tgz or folder.
         precision: fp32; fp16: weights are stored so, and networks compute in fp32; int8: the generator

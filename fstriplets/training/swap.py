@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from fstriplets.errors import ConfigError, DatasetError, WeightsError
 from fstriplets.models.networks.mobilefsgan import MobileFSGANDiscriminator, MobileFSGANGenerator
-from fstriplets.models.weights import load_state_dict
+from fstriplets.models.weights import load_state_dict, registry, require
 from fstriplets.models.weights.adapters import load_into
 from fstriplets.training.average import Average
 from fstriplets.training.loop import warmup_cosine
@@ -311,9 +311,9 @@ class SwapJob:
 
 
 def _start(generator: nn.Module, path: str) -> None:
-    """Loads the weights of an earlier run."""
+    """Loads the weights of an earlier run, or of the table of weights."""
     try:
-        load_into(generator, load_state_dict(Path(path)))
+        load_into(generator, load_state_dict(require(path) if path in registry() else Path(path)))
     except WeightsError as error:
         raise ConfigError(f"start: {error}") from error
 

@@ -46,7 +46,7 @@ class Recipe(TrainingRecipe):
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights, which ship; ours")
     clip: float = Field(0.0, ge=0, description="largest norm of a network's gradient; 0: any; ours")
 
-    start: str = Field("", description="swapper.safetensors of an earlier run to go on from; ours")
+    start: str = Field("", description="a swapper to go on from: a file, or weights by name; ours")
     image_size: int = Field(
         256, ge=64, le=512, multiple_of=32, description="side of the largest output, pixels"
     )
