@@ -23,7 +23,7 @@ _SHOWN = 12  # targets that were not swapped, on the screen
     "--target", required=True, metavar="PHOTO|DIR|VIDEO", help="What keeps pose, expression, hair, scene."
 )
 @click.option("--output", "-o", required=True, metavar="FILE|DIR", help="A folder where --target is one.")
-@click.option("--weights", metavar="FILE|DIR|NAME", help="The swapper.  [default: your own, or the bundled]")
+@click.option("--weights", metavar="FILE|DIR|NAME", help="The swapper.  [default: your own in the table]")
 @click.option(
     "--embedder", metavar="FILE|NAME", help="Its face recogniser.  [default: what the weights name]"
 )

@@ -50,7 +50,7 @@ def export_swap(
 
     Args:
         weights: checkpoint of a swapper, a name of the table of weights, or the folder of a run; None: the
-            user's own swapper in the table of weights, else the bundled one.
+            user's own swapper in the table of weights.
         output: folder of the files; made where there is none.
         embedder: its recogniser, as in `fstriplets.swap`.
         formats: of FORMATS. precisions: of PRECISIONS; coreml has no int8 here.

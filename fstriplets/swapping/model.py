@@ -45,11 +45,13 @@ Embeddings = npt.NDArray[np.float32]
 #: What runs the networks.
 RUNTIMES = ("auto", "torch", "onnx")
 
-#: What swaps where the user has installed nothing.
-BUNDLED = "mobilefsgan_128"
-
 _RELEASE_SIDE = 256
 _OF_RUN = Path("export", "swapper.safetensors")
+_NO_WEIGHTS = """there are no swapper's weights: what fstriplets ships is an early stage, to train on from
+train one:     fstriplets train swap train-swap-small --data DATASET --set start=mobilefsgan_128 --output RUN
+               then --weights RUN/export/swapper.safetensors
+or take the MobileFSGAN release's: --weights GENERATOR.pth --embedder MOBILEFACENET.pth
+or see how far the shipped one is:  --weights mobilefsgan_128"""
 
 
 class Model(Protocol):
@@ -154,7 +156,7 @@ def load_model(
 
     Args:
         weights: a file, a name of the table of weights, or a folder: of a run of `train swap`, or of
-            `export swap`; None: the user's own swapper in the table, else the bundled one.
+            `export swap`; None: the user's own swapper in the table of weights.
         embedder: checkpoint or name of its recogniser; None: the one the weights name, or the
             MobileFaceNet that was imported.
         device: `cpu`, `cuda`, `mps` (torch only), or `auto`: cuda where there is one.
@@ -209,8 +211,9 @@ def _found(weights: str | Path | None) -> tuple[Path, str]:
     if weights is None:
         names = [row.name for row in known.values() if row.role == "swapper" and installed(row.name)]
         own = [name for name in names if not known[name].bundled]
-        name = next(iter(own or names), BUNDLED)
-        return require(name), name
+        if not own:
+            raise WeightsError(_NO_WEIGHTS)
+        return require(own[0]), own[0]
     if str(weights) in known:
         if known[str(weights)].role != "swapper":
             raise WeightsError(f"--weights {weights} is no swapper but a {known[str(weights)].role}")
