@@ -118,7 +118,7 @@ def swaps(
 
     \b
       fstriplets synth swaps --people 40 --size 128 -o swaps/
-      fstriplets evaluate swaps --true-swaps swaps/ --sheet sheet.png
+      fstriplets evaluate swaps --true-swaps swaps/ --split train --weights runs/swap --sheet sheet.png
       fstriplets evaluate swaps photos/ --weights runs/swap
 
     Distances to the truth inside the face, cosine of the installed recogniser to source and target, and how

@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 __all__ = ["export"]
+
+
+def _of_a_swapper(command: Callable[..., None]) -> Callable[..., None]:
+    """Options of both commands: what sets int8's ranges and is compared, and the recogniser."""
+    for option in (
+        click.option(
+            "--embedder", metavar="FILE|NAME", help="Its face recogniser.  [default: what the weights name]"
+        ),
+        click.option(
+            "--images", type=click.IntRange(min=1), default=32, show_default=True, metavar="N",
+            help="Pairs of faces: half of them calibrate, half are compared.",
+        ),
+        click.option("--split", default="val", show_default=True, help="Of the dataset."),
+        click.option(
+            "--calibrate", "data", metavar="DATASET",
+            help="Its faces set int8's ranges, and are compared.  [default: the demo's synthetic people]",
+        ),
+    ):  # fmt: skip
+        command = option(command)
+    return command
 
 
 @click.group()
@@ -35,20 +56,7 @@ def export() -> None:
     "--format", "formats", multiple=True, default=("onnx",), show_default=True, metavar="onnx|coreml",
     help="Again for more.",
 )  # fmt: skip
-@click.option(
-    "--calibrate",
-    "data",
-    metavar="DATASET",
-    help="Its faces set int8's ranges, and are compared.  [default: the demo's synthetic people]",
-)
-@click.option("--split", default="val", show_default=True, help="Of the dataset.")
-@click.option(
-    "--images", type=click.IntRange(min=1), default=32, show_default=True, metavar="N",
-    help="Pairs of faces: half of them calibrate, half are compared.",
-)  # fmt: skip
-@click.option(
-    "--embedder", metavar="FILE|NAME", help="Its face recogniser.  [default: what the weights name]"
-)
+@_of_a_swapper
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress; the table only.")
 def swap(
@@ -112,20 +120,7 @@ def swap(
     metavar="fp16|fp32|int8",
     help="fp16: of the stored weights; int8: of the generator's arithmetic too.",
 )
-@click.option(
-    "--calibrate",
-    "data",
-    metavar="DATASET",
-    help="Its faces set int8's ranges, and are compared.  [default: the demo's synthetic people]",
-)
-@click.option("--split", default="val", show_default=True, help="Of the dataset.")
-@click.option(
-    "--images", type=click.IntRange(min=1), default=32, show_default=True, metavar="N",
-    help="Pairs of faces: half of them calibrate, half are compared.",
-)  # fmt: skip
-@click.option(
-    "--embedder", metavar="FILE|NAME", help="Its face recogniser.  [default: what the weights name]"
-)
+@_of_a_swapper
 @click.option("--overwrite", is_flag=True, help="Replace a file that exists.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress; the table only.")
 def page(
