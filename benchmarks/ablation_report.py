@@ -196,7 +196,10 @@ def _panels(output: Path, names: list[str]) -> Iterator[Panel]:
 
 
 def _curve(run: Path, key: str) -> list[tuple[float, float]]:
-    """(step, value) of a run's validations; the last word on a step counts, a resumed run repeats some."""
+    """(step, value) of a run's validations; the last word on a step counts, a resumed run repeats some.
+
+    What grew beyond all numbers has no place on a chart; the table shows it as nan.
+    """
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     held_out = {line["step"]: line[key] for line in lines if line["kind"] == "validation" and key in line}
-    return sorted(held_out.items())
+    return sorted((step, value) for step, value in held_out.items() if np.isfinite(value))

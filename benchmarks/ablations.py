@@ -61,6 +61,7 @@ COMMON: dict[str, Any] = {
     "channels": 16,
     "discriminator_channels": 8,
     "discriminator_layers": 3,
+    "attention_reach": 2.0,  # unbounded, some held-out pictures grow to infinity
     "learning_rate": 1e-3,  # small networks bear more than the paper's 1e-4
     "betas": [0.5, 0.999],
     "warmup": 50,

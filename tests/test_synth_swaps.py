@@ -248,11 +248,29 @@ def test_true_swaps_have_their_exact_share(swaps: Path, triplets: Path) -> None:
     assert set(only.batch().kinds) == {"true_swap"}
 
 
+def test_a_true_swap_taken_back_ends_in_the_photo_it_was_made_of(swaps: Path, triplets: Path) -> None:
+    there, back, some = (
+        TripletStream(triplets, "train", mixed(swaps, share=1.0, true_swap_reversed=share), Ranks())
+        for share in (0.0, 1.0, 0.5)
+    )
+    forth = 0
+    for _ in range(10):
+        one, other, either = there.batch(), back.batch(), some.batch()
+        assert one.keys == other.keys == either.keys
+        assert torch.equal(other.source, one.target)
+        assert torch.equal(other.target, one.result)
+        assert torch.equal(other.result, one.target)
+        for row, wanted in enumerate(either.result):
+            assert torch.equal(wanted, one.result[row]) or torch.equal(wanted, other.result[row])
+            forth += int(torch.equal(wanted, one.result[row]))
+    assert 8 < forth < 32  # of 40
+
+
 @pytest.mark.parametrize("used", [1, 13])
 def test_a_mixed_stream_can_be_taken_up_by_any_number_of_ranks(
     swaps: Path, triplets: Path, used: int
 ) -> None:
-    recipe = mixed(swaps, share=0.3, vanilla=0.3, flip=0.5, jitter_share=1.0)
+    recipe = mixed(swaps, share=0.3, vanilla=0.3, flip=0.5, jitter_share=1.0, true_swap_reversed=0.5)
     stream = TripletStream(triplets, "train", recipe, Ranks())
     place = json.loads(json.dumps([stream.batch().place for _ in range(used)][-1]))
     parts = [TripletStream(triplets, "train", recipe, Ranks(rank, 4)) for rank in range(4)]

@@ -16,6 +16,7 @@ import torch
 
 from fstriplets.errors import ConfigError, FstripletsError, OutputError
 from fstriplets.training.loop import run_training, warmup_cosine
+from fstriplets.training.muon import Muon, orthogonal
 from fstriplets.training.recipe import TRAINERS, load_training, read_recipe
 
 
@@ -165,3 +166,32 @@ def test_freed_blocks_are_taken_again_without_asking_the_kernel() -> None:
         told[how] = int(said[0]), int(said[1])
     assert told["keep"][0] == 1
     assert told["keep"][1] < told["leave"][1] / 10
+
+
+def test_muon_turns_the_scales_of_a_gradient_alike() -> None:
+    torch.manual_seed(0)
+    u, v = (torch.linalg.qr(torch.randn(n, 6))[0] for n in (6, 20))
+    gradient = u @ torch.diag(torch.logspace(0, -1, 6)) @ v.T
+    for matrix in (gradient, gradient.T):
+        step = orthogonal(matrix)
+        assert step.shape == matrix.shape
+        assert torch.linalg.svdvals(step).sub(1).abs().max() < 0.4
+        same = (u.T @ (step if matrix is gradient else step.T) @ v).diagonal()
+        assert same.min() > 0.6  # of the same singular vectors
+
+
+def test_muon_fits_where_the_inputs_scales_differ() -> None:
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Conv2d(4, 8, 3), torch.nn.Tanh(), torch.nn.Conv2d(8, 1, 1))
+    teacher = torch.nn.Conv2d(4, 1, 3)
+    x = torch.randn(8, 4, 8, 8) * torch.logspace(0, -1, 4)[:, None, None]
+    matrices = [p for p in net.parameters() if p.ndim > 1]
+    optimiser = Muon(matrices, [p for p in net.parameters() if p.ndim == 1], 0.01)
+    errors = []
+    for _ in range(100):
+        loss = (net(x) - teacher(x).detach()).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        errors.append(float(loss))
+    assert errors[-1] < 0.1 * errors[0]

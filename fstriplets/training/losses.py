@@ -23,6 +23,7 @@ __all__ = [
     "adv_loss_generator",
     "hinge",
     "id_loss",
+    "l1_loss",
     "pixel_loss",
     "pixel_loss_release",
 ]
@@ -94,6 +95,32 @@ def pixel_loss(
         # replaced, not multiplied by 0: a missing result may hold nan, and so would its gradient
         result = torch.where(has_result.bool()[:, None, None, None], result, swapped.detach())
     error = 0.5 * (swapped - result).square().flatten(1).mean(1)
+    return error.mean() if has_result is None else _ratio(error.sum(), has_result.sum(), mean_count)
+
+
+def l1_loss(
+    swapped: Tensor,
+    result: Tensor,
+    has_result: Tensor | None = None,
+    weights: Tensor | None = None,
+    *,
+    mean_count: MeanCount | None = None,
+) -> Tensor:
+    """Mean absolute error over the samples that have ground truth; not in the paper.
+
+    Args:
+        swapped, result, has_result, mean_count: as pixel_loss takes them.
+        weights: [H, W] of the places, mean 1. None: all alike.
+    """
+    check_shape("result", result, list(swapped.shape))
+    if has_result is not None:
+        check_shape("has_result", has_result, [swapped.shape[0]])
+        result = torch.where(has_result.bool()[:, None, None, None], result, swapped.detach())
+    apart = (swapped - result).abs()
+    if weights is not None:
+        check_shape("weights", weights, list(swapped.shape[2:]))
+        apart = apart * weights
+    error = apart.flatten(1).mean(1)
     return error.mean() if has_result is None else _ratio(error.sum(), has_result.sum(), mean_count)
 
 

@@ -23,6 +23,7 @@ from fstriplets.models.weights import load_state_dict, registry, require
 from fstriplets.models.weights.adapters import load_into
 from fstriplets.training.average import Average
 from fstriplets.training.loop import warmup_cosine
+from fstriplets.training.muon import Muon
 from fstriplets.training.ranks import sync_batch_norm, these_ranks
 from fstriplets.training.swap_data import Batch, TripletStream
 from fstriplets.training.swap_features import Origin, dataset_crop, load_features, load_identity
@@ -178,7 +179,7 @@ class SwapJob:
         self._run_discriminator: Callable[..., Any] | None = (
             self._compiled(self.discriminator) if self.discriminator is not None else None
         )
-        self._g = self._adam(self.generator)
+        self._g = self._optimiser()
         self._d = self._adam(self.discriminator) if self.discriminator is not None else None
 
     def _placed(self, network: nn.Module) -> nn.Module:
@@ -191,6 +192,13 @@ class SwapJob:
 
     def _compiled(self, network: nn.Module) -> Callable[..., Any]:
         return torch.compile(network) if self.recipe.compile else network
+
+    def _optimiser(self) -> torch.optim.Optimizer:
+        """The generator's."""
+        if self.recipe.optimiser == "adam":
+            return self._adam(self.generator)
+        matrices, others = _hidden_and_others(self.generator)
+        return Muon(matrices, others, self.recipe.learning_rate)
 
     def _adam(self, network: nn.Module) -> torch.optim.Adam:
         fused = self.device.type == "cuda" or None
@@ -231,9 +239,10 @@ class SwapJob:
         factor = min(1.0, (step + 1) / recipe.warmup) if recipe.warmup else 1.0
         if recipe.schedule == "cosine":
             factor = warmup_cosine(step, recipe.steps, recipe.warmup)
-        groups = self._g.param_groups + (self._d.param_groups if self._d else [])
-        for group in groups:
+        for group in self._g.param_groups:
             group["lr"] = recipe.learning_rate * factor
+        for group in self._d.param_groups if self._d else []:
+            group["lr"] = (recipe.discriminator_learning_rate or recipe.learning_rate) * factor
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.recipe.precision == "fp32":
@@ -316,6 +325,16 @@ def _start(generator: nn.Module, path: str) -> None:
         load_into(generator, load_state_dict(require(path) if path in registry() else Path(path)))
     except WeightsError as error:
         raise ConfigError(f"start: {error}") from error
+
+
+def _hidden_and_others(generator: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Matrices of hidden layers, and the rest: vectors, and layers that read RGB or give RGB or attention."""
+    hidden: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for parameter in generator.parameters():
+        ends = parameter.ndim < 2 or len(parameter) <= 3 or parameter.shape[1] <= 3
+        (others if ends else hidden).append(parameter)
+    return hidden, others
 
 
 def _parameters(optimiser: torch.optim.Optimizer) -> Iterable[nn.Parameter]:

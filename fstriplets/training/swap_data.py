@@ -150,6 +150,7 @@ class TripletStream:
             for item, sample in zip(drawn, samples, strict=True)
         ]
         whole = self._decoder.batch(samples, images, metas)
+        _take_back(whole, _reversed(self._recipe, drawn))
         return Batch(
             whole["source"],
             whole["target"],
@@ -184,6 +185,7 @@ def first_samples(data: str | Path, split: str, recipe: Recipe, count: int) -> B
             "seed": 0,
             "batch_size": count,
             "true_swap_share": 0.0,
+            "true_swap_reversed": 0.0,
         }
     )
     stream = TripletStream(data, split, still, Ranks())
@@ -357,6 +359,24 @@ class _Running:
     shard: ShardUrl
     samples: Iterator[StoredSample | DatasetError]
     position: int
+
+
+def _reversed(recipe: Recipe, drawn: Sequence[_Drawn]) -> Tensor:
+    """Which samples are true swaps to be taken back, drawn for each by its turn alone: [B] bool."""
+    return torch.tensor(
+        [
+            item.sample.meta["kind"] == TRUE_SWAP.name
+            and float(np.random.default_rng([item.seed, item.epoch, item.turn, 1]).random())
+            < recipe.true_swap_reversed
+            for item in drawn
+        ]
+    )
+
+
+def _take_back(batch: dict[str, Any], rows: Tensor) -> None:
+    """In these rows, from the swap to the photo it was made of: that photo is the source and the result."""
+    source, target, result = (batch[role] for role in ROLES)
+    source[rows], target[rows], result[rows] = target[rows], result[rows], target[rows]
 
 
 def _look(recipe: Recipe, drawn: Sequence[_Drawn]) -> Look:

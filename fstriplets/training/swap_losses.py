@@ -9,22 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fstriplets.faces.aligned import canonical
 from fstriplets.training.losses import (
     PerceptualLoss,
     adv_loss_generator,
     hinge,
     id_loss,
+    l1_loss,
     pixel_loss,
 )
 from fstriplets.training.ranks import Ranks
 from fstriplets.training.swap_features import Features, Identity
 from fstriplets.training.swap_recipe import Recipe
 
-__all__ = ["SwapLosses", "at_scales"]
+__all__ = ["SwapLosses", "at_scales", "face_weights"]
+
+#: The face's place reaches beyond the mean face's hull, shares of the side: people differ, and so do poses.
+_MARGIN = 0.06
 
 
 def at_scales(images: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
@@ -34,6 +41,21 @@ def at_scales(images: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
         images if image.shape[-1] == size else F.adaptive_avg_pool2d(images, image.shape[-1])
         for image in like
     ]
+
+
+def face_weights(crop: str, size: int, weight: float) -> Tensor:
+    """What each place counts: 1 + `weight` where faces are in aligned crops, 1 elsewhere, over their mean.
+
+    Returns:
+        [size, size]
+    """
+    mask = np.zeros((size, size), np.uint8)
+    hull = cv2.convexHull(canonical(crop, size).points.astype(np.float32))
+    cv2.fillConvexPoly(mask, np.rint(hull * 16).astype(np.int32), 1, cv2.LINE_8, 4)
+    width = 2 * max(1, round(_MARGIN * size)) + 1
+    mask = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width)))
+    weights = 1 + weight * torch.from_numpy(mask).float()
+    return weights / weights.mean()
 
 
 class SwapLosses:
@@ -49,6 +71,7 @@ class SwapLosses:
     def __init__(self, recipe: Recipe, identity: Identity, features: Features | None, ranks: Ranks) -> None:
         self._recipe, self._identity, self._ranks = recipe, identity, ranks
         self.weights = recipe.losses()
+        self._places: dict[int, Tensor] = {}
         #: Outputs with a discriminator, largest first.
         self.judged = [side for side, weights in self.weights.items() if weights.adv]
         self._perceptual = None
@@ -85,10 +108,24 @@ class SwapLosses:
             if weights.pixel:
                 loss = pixel_loss(image, results[index], has_result, mean_count=count)
                 terms[f"pixel_{side}"] = weights.pixel, loss
+            if weights.l1:
+                places = self._weights_of_places(image)
+                loss = l1_loss(image, results[index], has_result, places, mean_count=count)
+                terms[f"l1_{side}"] = weights.l1, loss
             if (weights.perceptual or weights.truth) and self._perceptual is not None:
                 terms |= self._appearance(side, image, targets[index], results[index], has_result)
         total = torch.stack([weight * loss for weight, loss in terms.values()]).sum()
         return total, {name: loss.detach() for name, (_, loss) in terms.items()}
+
+    def _weights_of_places(self, image: Tensor) -> Tensor | None:
+        """[S, S] of an output, or None where all places count alike."""
+        if not self._recipe.face_weight:
+            return None
+        size = image.shape[-1]
+        if size not in self._places:
+            weights = face_weights(self._identity.crop.have, size, self._recipe.face_weight)
+            self._places[size] = weights.to(image.device)
+        return self._places[size]
 
     def _appearance(
         self, side: int, image: Tensor, target: Tensor, result: Tensor, has_result: Tensor

@@ -31,6 +31,7 @@ class ScaleWeights(BaseModel):
     adv: float = Field(0.0, ge=0, description="of the discriminator of this scale")
     id: float = Field(0.0, ge=0, description="of the distance to the source's embedding")
     pixel: float = Field(0.0, ge=0, description="of half the squared error, where the result is known")
+    l1: float = Field(0.0, ge=0, description="of the absolute error likewise, with `face_weight`; ours")
     perceptual: float = Field(0.0, ge=0, description="of the distance to the target's features")
     truth: float = Field(0.0, ge=0, description="of that to the result's, where it is known; ours")
 
@@ -39,7 +40,11 @@ class Recipe(TrainingRecipe):
     """Keys of pipelines/train-swap.yaml."""
 
     batch_size: int = Field(64, ge=2, description="triplets a step, all ranks together; 16 x 4 GPUs")
+    optimiser: Literal["adam", "muon"] = Field("adam", description="of the generator; muon: ours")
     learning_rate: float = Field(1e-4, gt=0, description="of both networks")
+    discriminator_learning_rate: float = Field(
+        0.0, ge=0, description="of the discriminator where it is another; 0: learning_rate; ours"
+    )
     schedule: Literal["constant", "cosine"] = Field("constant", description="of the learning rate")
     warmup: int = Field(0, ge=0, description="steps over which the learning rate rises; ours")
     betas: tuple[float, float] = Field((0.0, 0.999), description="of Adam")
@@ -66,6 +71,9 @@ class Recipe(TrainingRecipe):
     loss_256: ScaleWeights = ScaleWeights(adv=1, id=20, pixel=10, perceptual=4)
     loss_128: ScaleWeights = ScaleWeights(adv=0.02, id=20)
     loss_64: ScaleWeights = ScaleWeights(adv=0.02, id=20)
+    face_weight: float = Field(
+        0.0, ge=0, description="how much more than the rest the face counts in the l1 losses; ours"
+    )
     adv_form: Literal["paper", "code"] = Field("paper", description="generator's: -D, or relu(1 - D)")
     id_form: Literal["paper", "code"] = Field("code", description="1 - cos, or relu(1 - cos - 0.02)")
     perceptual_weights: tuple[float, ...] = Field(
@@ -86,6 +94,12 @@ class Recipe(TrainingRecipe):
     )
     true_swap_share: float = Field(
         0.0, ge=0, le=1, description="share of true swaps in all samples; 0: they are measured only"
+    )
+    true_swap_reversed: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of true swaps taken back: from the swap to the photo it was made of; ours",
     )
     shuffle: int = Field(256, ge=0, description="samples of a shard held back to draw from")
     open_shards: int = Field(4, ge=1, le=64, description="shards drawn from in turn")
