@@ -19,6 +19,12 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture
+def fresh_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No weights but the bundled ones."""
+    monkeypatch.setenv("FSTRIPLETS_WEIGHTS", str(tmp_path / "weights"))
+
+
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """Small networks gain nothing from a second torch thread, and lose much where the cores are busy."""

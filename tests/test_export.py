@@ -27,15 +27,9 @@ from fstriplets.models.networks.mobilefsgan import VARIANTS, MobileFSGANGenerato
 from fstriplets.swapping import load_model
 
 onnx = pytest.importorskip("onnx", reason="needs onnx: pip install 'fstriplets[export]'")
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "fresh_machine")
 
 SIZE = 64
-
-
-@pytest.fixture(autouse=True)
-def _nothing_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fresh machine: no weights."""
-    monkeypatch.setenv("FSTRIPLETS_WEIGHTS", str(tmp_path / "weights"))
 
 
 def trained(variant: str = "baseline", channels: int = 8) -> MobileFSGANGenerator:

@@ -37,7 +37,7 @@ from fstriplets.swapping.paste import face_mask
 from fstriplets.swapping.picture import load_picture
 
 onnx = pytest.importorskip("onnx", reason="needs onnx: pip install 'fstriplets[export]'")
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "fresh_machine")
 
 from fstriplets.export import export_page  # noqa: E402
 from fstriplets.export.ort_web import read_runtime  # noqa: E402
@@ -47,12 +47,6 @@ SIZE = 64
 #: Of 255, inside the face and over the whole picture: what the page may differ from `fstriplets swap` by.
 INSIDE, WHOLE = 1.0, 0.3
 STATUS = "document.getElementById('status').textContent"
-
-
-@pytest.fixture(autouse=True)
-def _nothing_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fresh machine: bundled weights only, as the page has them."""
-    monkeypatch.setenv("FSTRIPLETS_WEIGHTS", str(tmp_path / "weights"))
 
 
 @pytest.fixture(scope="module")

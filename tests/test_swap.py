@@ -1,14 +1,9 @@
-"""Swapping: photos, folders and videos through a seeded generator; what must stay as it was; the mark."""
+"""Swapping photos and folders through a seeded generator: what must stay as it was, whose face, bad input."""
 
 from __future__ import annotations
 
-import io
-import json
 import shutil
 import struct
-import subprocess
-from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +12,12 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from swap_people import FLAGS, TOOLS, Inverter, demo, nobody, pixels_of, two_people
 
 from fstriplets.cli.app import run
-from fstriplets.config import PipelineConfig, load_config
-from fstriplets.corpus.base import Terms
+from fstriplets.config import load_config
 from fstriplets.errors import (
     ConfigError,
-    MissingDependency,
     OutputError,
     PhotoRejected,
     UserError,
@@ -32,72 +26,15 @@ from fstriplets.errors import (
 from fstriplets.evaluation import evaluate_photo_swaps
 from fstriplets.faces import FaceStage
 from fstriplets.faces.align import similarity, transform_points
-from fstriplets.faces.detect_lbp import LbpDetector
 from fstriplets.faces.parse import PARTS, LandmarkParser
 from fstriplets.faces.templates import MEAN_68, template_points
 from fstriplets.models.weights import file_sha256
-from fstriplets.resources import resource
 from fstriplets.swapping import Choice, Swapper, load_model, load_swapper, read_mark, swap
-from fstriplets.swapping.containers import put_packet, read_packet
-from fstriplets.swapping.mark import COMPOSITE, append_to_video, marked
 from fstriplets.swapping.paste import face_mask, match_colour, paste
 from fstriplets.swapping.picture import Picture, load_picture, save_picture
 
 SIZE = 64
-TOOLS: dict[str, Any] = {"detector": "lbp", "landmarker": "template", "parser": "landmarks"}
-FLAGS = ["--detector", "lbp", "--landmarker", "template", "--parser", "landmarks"]
-
-
-@pytest.fixture(autouse=True)
-def _nothing_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fresh machine: no weights."""
-    monkeypatch.setenv("FSTRIPLETS_WEIGHTS", str(tmp_path / "weights"))
-
-
-@cache
-def demo(number: int) -> Path:
-    """A photo of the demo corpus in which lbp finds a face, each number another person's."""
-    people = sorted((resource("demo") / "photos").iterdir())
-    if number:
-        people = people[people.index(demo(number - 1).parent) + 1 :]
-    finder = LbpDetector(PipelineConfig())
-    for photo in (photo for person in people for photo in sorted(person.glob("*.jpg"))):
-        if finder.detect(Terms().photo("", ""), pixels_of(photo)):
-            return photo
-    raise AssertionError(f"lbp finds fewer than {number + 1} people in the demo corpus")
-
-
-def nobody(folder: Path) -> Path:
-    """A photo without a face."""
-    path = folder / "nobody.jpg"
-    Image.fromarray(np.random.default_rng(0).integers(90, 150, (120, 160, 3)).astype(np.uint8)).save(path)
-    return path
-
-
-def pixels_of(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.array(image)
-
-
-class Inverter:
-    """A model whose swap is told from the target at a glance; faces embed as their mean colour."""
-
-    size, crop, name = 128, "ffhq", "inverter"
-
-    def __init__(self) -> None:
-        self.embedded = self.swapped = 0
-
-    def embed(self, crops: np.ndarray) -> np.ndarray:
-        self.embedded += len(crops)
-        small = np.stack([cv2.resize(crop[32:-16, 32:-32], (8, 8)).astype(np.float32) for crop in crops])
-        flat = small.reshape(len(crops), -1)
-        flat = flat - flat.mean(axis=1, keepdims=True)
-        return flat / np.linalg.norm(flat, axis=1, keepdims=True)
-
-    def swap(self, crops: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
-        assert len(crops) == len(embeddings)
-        self.swapped += len(crops)
-        return 255 - crops
+pytestmark = pytest.mark.usefixtures("fresh_machine")
 
 
 @pytest.fixture(scope="module")
@@ -117,17 +54,6 @@ def _export(path: Path, **changed: str) -> Path:
     head = {"variant": "shallow", "outputs": "[256, 128]", "channels": "8", "embedding_size": "512"}
     head |= {"image_size": str(SIZE), "crop": "ffhq", "embedder": "seeded"}
     save_file(network.state_dict(), path, metadata=head | changed)
-    return path
-
-
-def two_people(folder: Path) -> Path:
-    """A photo of two demo people, the second smaller, as PNG."""
-    left, right = pixels_of(demo(0)), pixels_of(demo(2))
-    photo = np.full((320, 600, 3), 90, np.uint8)
-    photo[:, :320] = left
-    photo[40:280, 340:580] = cv2.resize(right, (240, 240), interpolation=cv2.INTER_AREA)
-    path = folder / "two.png"
-    Image.fromarray(photo).save(path)
     return path
 
 
@@ -415,6 +341,13 @@ def test_nobody_in_the_photo_is_exit_code_1(
     assert not (tmp_path / "x.jpg").exists()
 
 
+def test_nobody_found_says_why() -> None:
+    swapper = Swapper(Inverter(), **TOOLS)
+    with pytest.raises(PhotoRejected) as caught:
+        swapper.find(np.full((100, 100, 3), 128, np.uint8))
+    assert caught.value.reason == "no_face"
+
+
 # bad input
 
 
@@ -544,317 +477,6 @@ def test_swapped_crops_follow_the_embedding(weights: Path) -> None:
     assert same.shape == crops.shape
     assert (same[0] == other[0]).all()
     assert (same[1] != other[1]).any()
-
-
-# the mark
-
-
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "lossless WEBP"])
-@pytest.mark.parametrize("exif", [False, True])
-def test_the_mark_is_read_back_and_changes_nothing_else(kind: str, exif: bool) -> None:
-    image = Image.fromarray(np.random.default_rng(2).integers(0, 256, (31, 47, 3)).astype(np.uint8))
-    options: dict[str, Any] = {"lossless": True} if kind.startswith("lossless") else {}
-    if exif:
-        tags = Image.Exif()
-        tags[0x010F] = "Maker"
-        options["exif"] = tags.tobytes()
-    stream = io.BytesIO()
-    image.save(stream, kind.split()[-1], **options)
-    plain = stream.getvalue()
-    file = put_packet(plain, marked())
-    twice = put_packet(file, marked(read_packet(file)))
-    mark = read_mark(file)
-    assert mark is not None
-    assert mark.synthetic
-    assert mark.source_type == COMPOSITE
-    assert mark.tool.startswith("fstriplets ")
-    assert read_packet(plain) == b""
-    assert twice.count(b"DigitalSourceType=") == 1
-    with Image.open(io.BytesIO(plain)) as before, Image.open(io.BytesIO(twice)) as after:
-        assert (np.array(before) == np.array(after)).all()
-        assert after.info["xmp"].strip() == read_packet(twice).strip()
-        assert (after.getexif().get(0x010F) == "Maker") == exif
-
-
-def test_a_photos_own_packet_stays(tmp_path: Path) -> None:
-    own = (
-        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-        b'<rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:CreatorTool="Camera 7"'
-        b' xmlns:dc="http://purl.org/dc/elements/1.1/" dc:format="image/jpeg"'
-        b' xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">'
-        b"<Iptc4xmpExt:DigitalSourceType>http://cv.iptc.org/newscodes/digitalsourcetype/digitalCapture"
-        b"</Iptc4xmpExt:DigitalSourceType></rdf:Description></rdf:RDF></x:xmpmeta>"
-    )
-    target = tmp_path / "own.jpg"
-    target.write_bytes(put_packet(demo(1).read_bytes(), own))
-    swap(demo(0), target, tmp_path / "out.jpg", model=Inverter(), **TOOLS)
-    packet, mark = read_packet((tmp_path / "out.jpg").read_bytes()), read_mark(tmp_path / "out.jpg")
-    assert b"Camera 7" in packet
-    assert b"image/jpeg" in packet
-    assert b"digitalCapture" not in packet
-    assert mark is not None
-    assert mark.source_type == COMPOSITE
-    report = swap(demo(0), target, tmp_path / "bare.jpg", model=Inverter(), mark=False, **TOOLS)
-    bare = read_mark(tmp_path / "bare.jpg")
-    assert bare is not None
-    assert not bare.synthetic
-    assert any("--no-mark" in note for note in report.notes)
-
-
-@pytest.mark.parametrize("packet", [b"", b"<broken", b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', b"<a/>"])
-def test_odd_packets_are_replaced(packet: bytes) -> None:
-    mark = read_mark(put_packet(demo(0).read_bytes(), marked(packet)))
-    assert mark is not None
-    assert mark.synthetic
-
-
-def test_a_packet_too_long_for_a_jpeg_gives_way_to_the_mark(tmp_path: Path) -> None:
-    photo = load_picture(demo(0).read_bytes())
-    long = marked().replace(b"<rdf:Seq>", b"<rdf:Seq>" + b"<rdf:li>x</rdf:li>" * 5000)
-    save_picture(Picture(photo.pixels, photo.seen, packet=long), tmp_path / "a.jpg")
-    mark = read_mark(tmp_path / "a.jpg")
-    assert mark is not None
-    assert mark.synthetic
-
-
-def test_c2pa_needs_its_package_and_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
-    from fstriplets.swapping.provenance import Signer
-
-    for name in ("cert.pem", "key.pem"):
-        (tmp_path / name).write_text("x")
-    pair = f"{tmp_path / 'cert.pem'},{tmp_path / 'key.pem'}"
-    for text, words in (
-        (f"{tmp_path / 'cert.pem'}", "give CERT"),
-        (f"{pair},rsa", "es256"),
-        ("a,b", "no such file"),
-    ):
-        with pytest.raises(ConfigError, match=words):
-            Signer.parse(text)
-    monkeypatch.setitem(sys.modules, "c2pa", None)
-    with pytest.raises(MissingDependency, match=r"fstriplets\[c2pa\]"):
-        Signer.parse(pair)
-
-
-_CHAIN = """
-[ca]
-basicConstraints=critical,CA:true
-keyUsage=critical,keyCertSign
-subjectKeyIdentifier=hash
-[signer]
-basicConstraints=critical,CA:false
-keyUsage=critical,digitalSignature
-extendedKeyUsage=emailProtection
-subjectKeyIdentifier=hash
-authorityKeyIdentifier=keyid
-"""
-
-
-def _certificates(folder: Path) -> str:
-    """A chain and its key, as --c2pa wants them."""
-    if shutil.which("openssl") is None:
-        pytest.skip("needs the program openssl to make certificates")
-    (folder / "x.cnf").write_text(_CHAIN)
-    commands = [
-        "ecparam -name prime256v1 -genkey -noout -out ca.key",
-        "req -new -key ca.key -subj /CN=CA/O=Test -out ca.csr",
-        "x509 -req -in ca.csr -signkey ca.key -days 9 -sha256 -extfile x.cnf -extensions ca -out ca.pem",
-        "ecparam -name prime256v1 -genkey -noout -out sec1.key",
-        "pkcs8 -topk8 -nocrypt -in sec1.key -out key.pem",
-        "req -new -key key.pem -subj /CN=Signer/O=Test -out a.csr",
-        "x509 -req -in a.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 9 -sha256 -extfile x.cnf"
-        " -extensions signer -out a.pem",
-    ]
-    for command in commands:
-        subprocess.run(["openssl", *command.split()], cwd=folder, check=True, capture_output=True)
-    (folder / "chain.pem").write_bytes((folder / "a.pem").read_bytes() + (folder / "ca.pem").read_bytes())
-    return f"{folder / 'chain.pem'},{folder / 'key.pem'}"
-
-
-def test_c2pa_is_read_back(tmp_path: Path) -> None:
-    c2pa = pytest.importorskip("c2pa", reason="needs c2pa-python: pip install 'fstriplets[c2pa]'")
-    from fstriplets.swapping.provenance import Signer
-
-    path = tmp_path / "a.jpg"
-    save_picture(load_picture(demo(0).read_bytes()), path)
-    Signer.parse(_certificates(tmp_path)).sign(path)
-    found = json.loads(c2pa.Reader(str(path)).json())
-    manifest = found["manifests"][found["active_manifest"]]
-    actions = [a["data"]["actions"] for a in manifest["assertions"] if a["label"].startswith("c2pa.actions")]
-    assert actions[0][0]["digitalSourceType"] == COMPOSITE
-    assert {code["code"] for code in found.get("validation_status", [])} <= {"signingCredential.untrusted"}
-    assert read_mark(path) is not None
-    (tmp_path / "key.pem").write_text("no key")
-    with pytest.raises(OutputError, match="cannot be signed"):
-        Signer.parse(f"{tmp_path / 'chain.pem'},{tmp_path / 'key.pem'}").sign(path)
-    assert not list(tmp_path.glob(".*signed*"))
-
-
-# videos
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four frames of a face that moves, and one without a face, without sound."""
-    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
-    photo = cv2.resize(pixels_of(demo(1)), (192, 192), interpolation=cv2.INTER_AREA)
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (192, 192))
-    for step in range(4):
-        writer.write(np.roll(photo, 3 * step, axis=1)[..., ::-1])
-    writer.write(np.full((192, 192, 3), 128, np.uint8))
-    writer.release()
-    return path
-
-
-def test_a_video_without_a_library_for_sound(
-    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("fstriplets.swapping.video.backend", lambda: "opencv")
-    output, seen = tmp_path / "out.mp4", []
-    with pytest.raises(MissingDependency, match="--no-audio"):
-        swap(demo(0), clip, output, model=Inverter(), **TOOLS)
-    model = Inverter()
-    report = swap(demo(0), clip, output, model=model, audio=False, progress=seen.append, **TOOLS)
-    item = report.items[0]
-    assert (item.frames, item.frames_swapped, model.embedded) == (5, 4, 1)
-    assert [(p.done, p.total, p.what) for p in seen] == [(i, 5, "frames") for i in range(1, 6)]
-    assert _frame_count(output) == 5
-    mark = read_mark(output)
-    assert mark is not None
-    assert mark.synthetic
-    assert [p.name for p in tmp_path.iterdir() if p.suffix == ".mp4"] == ["out.mp4"]
-
-
-def test_a_video_of_nobody_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fstriplets.swapping.video.backend", lambda: "opencv")
-    path = tmp_path / "grey.mp4"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (64, 64))
-    writer.write(np.full((64, 64, 3), 99, np.uint8))
-    writer.release()
-    report = swap(demo(0), path, tmp_path / "out.mp4", model=Inverter(), audio=False, **TOOLS)
-    assert (report.items[0].reason, report.exit_code()) == ("no_face", 1)
-    assert [p.name for p in tmp_path.glob("*.mp4")] == ["grey.mp4"]
-
-
-def _frame_count(path: Path) -> int:
-    capture = cv2.VideoCapture(str(path))
-    count = 0
-    while capture.read()[0]:
-        count += 1
-    capture.release()
-    return count
-
-
-def _with_sound(clip: Path, path: Path) -> Path:
-    """The clip with a second of tone beside it, at uneven times."""
-    av = pytest.importorskip("av", reason="needs PyAV: pip install 'fstriplets[video]'")
-    from fractions import Fraction
-
-    with av.open(str(path), "w") as file:
-        video = file.add_stream("libx264", rate=10)
-        video.width = video.height = 192
-        video.pix_fmt = "yuv420p"
-        video.time_base = video.codec_context.time_base = Fraction(1, 1000)
-        sound = file.add_stream("aac", rate=16000)
-        sound.layout = "mono"
-        capture = cv2.VideoCapture(str(clip))
-        for time in (0, 80, 250, 300, 420):
-            frame = av.VideoFrame.from_ndarray(capture.read()[1], format="bgr24")
-            frame.pts, frame.time_base = time, Fraction(1, 1000)
-            file.mux(video.encode(frame))
-        capture.release()
-        file.mux(video.encode())
-        tone = (8000 * np.sin(np.arange(8000) / 20)).astype(np.int16)
-        block = av.AudioFrame.from_ndarray(tone[None], format="s16", layout="mono")
-        block.rate, block.pts = 16000, 0
-        file.mux(sound.encode(block))
-        file.mux(sound.encode())
-    return path
-
-
-def _streams(path: Path) -> Iterator[tuple[str, list[float]]]:
-    av = pytest.importorskip("av")
-    with av.open(str(path)) as file:
-        for stream in file.streams:
-            packets = [p for p in file.demux(stream) if p.pts is not None]
-            yield stream.type, sorted(float(p.pts * p.time_base) for p in packets)
-            file.seek(0)
-
-
-def test_sound_and_times_stay(clip: Path, tmp_path: Path) -> None:
-    source = _with_sound(clip, tmp_path / "sound.mp4")
-    output = tmp_path / "out.mp4"
-    report = swap(demo(0), source, output, model=Inverter(), **TOOLS)
-    assert report.items[0].frames_swapped >= 3
-    before, after = dict(_streams(source)), dict(_streams(output))
-    assert after["video"] == pytest.approx(before["video"], abs=0.002)
-    assert after["audio"] == pytest.approx(before["audio"], abs=0.002)
-    import av
-
-    with av.open(str(output)) as file:
-        assert "compositeWithTrainedAlgorithmicMedia" in file.metadata["comment"]
-    mark = read_mark(output)
-    assert mark is not None
-    assert mark.synthetic
-    swap(demo(0), source, tmp_path / "mute.mp4", model=Inverter(), audio=False, **TOOLS)
-    assert list(dict(_streams(tmp_path / "mute.mp4"))) == ["video"]
-
-
-def test_a_broken_video_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "broken.mp4"
-    path.write_bytes(b"nothing" * 100)
-    with pytest.raises(UserError, match=r"broken\.mp4"):
-        swap(demo(0), path, tmp_path / "out.mp4", model=Inverter(), audio=False, **TOOLS)
-    assert not list(tmp_path.glob("*out*"))
-
-
-def test_the_mark_of_a_film_is_found_behind_its_boxes(tmp_path: Path) -> None:
-    path = tmp_path / "a.mp4"
-    path.write_bytes((16).to_bytes(4, "big") + b"ftypisom\0\0\0\0" + (8).to_bytes(4, "big") + b"free")
-    assert read_mark(path) is None
-    append_to_video(path)
-    mark = read_mark(path)
-    assert mark is not None
-    assert mark.synthetic
-
-
-def test_nobody_found_says_why() -> None:
-    swapper = Swapper(Inverter(), **TOOLS)
-    with pytest.raises(PhotoRejected) as caught:
-        swapper.find(np.full((100, 100, 3), 128, np.uint8))
-    assert caught.value.reason == "no_face"
-
-
-def test_a_face_that_stays_does_not_tremble(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fstriplets.swapping.swapper import Found
-    from fstriplets.swapping.video import Film
-
-    swapper = Swapper(Inverter(), **TOOLS)
-    rng = np.random.default_rng(4)
-    frame = pixels_of(demo(1))
-    still = swapper.find(frame)[0]
-    five = transform_points(template_points("ffhq", 128), cv2.invertAffineTransform(still.matrix))
-
-    def found(points: np.ndarray) -> Found:
-        return Found(still.box, similarity(points, template_points("ffhq", 128)), still.crop, still.landmarks)
-
-    seen: list[Found] = []
-    trembling = [found(five + rng.normal(0, 0.5, (5, 2))) for _ in range(30)]
-    moved = found(five + np.array([30, 0]))
-    answers = iter([*trembling, moved])
-    monkeypatch.setattr(swapper, "find", lambda frame: [next(answers)])
-    monkeypatch.setattr(swapper, "swap", lambda picture, faces, embedding: seen.extend(faces) or picture)
-    film = Film(swapper, np.ones(4, np.float32), Choice())
-    for _ in range(31):
-        film(frame)
-
-    def places(faces: list[Found]) -> np.ndarray:
-        return np.stack([cv2.invertAffineTransform(face.matrix)[:, 2] for face in faces])
-
-    assert places(seen[10:30]).std(axis=0).max() < 0.6 * places(trembling[10:]).std(axis=0).max()
-    assert np.allclose(seen[30].matrix, moved.matrix)
-    assert film.swapped == 31
 
 
 def test_a_thumbnail_of_the_face_before_is_dropped(tmp_path: Path) -> None:
