@@ -210,3 +210,21 @@ def test_bounded_attention_keeps_outliers_finite() -> None:
         assert all(kept.isfinite().all() for kept in attributes)
     assert not found[0.0].isfinite().all()  # what the release's does
     assert found[1.5].isfinite().all()
+
+
+def test_an_enlarging_generator_adds_the_small_change_and_keeps_fine_detail() -> None:
+    torch.manual_seed(0)
+    network = MobileFSGANGenerator(4, 8, enlarge=2).eval()
+    assert network.stride == 64
+    embedding = torch.randn(1, 8)
+    smooth = 0.5 * torch.nn.functional.interpolate(torch.rand(1, 3, 8, 8) - 0.5, 64, mode="bilinear")
+    detail = 0.02 * (torch.arange(64) % 2 * 2 - 1).float()  # stripes a pixel wide: gone at half the size
+    with torch.no_grad():
+        plain, striped = (network(picture, embedding).full for picture in (smooth, smooth + detail))
+        small = torch.nn.functional.avg_pool2d(smooth, 2)
+        same = MobileFSGANGenerator(4, 8).eval()
+        same.load_state_dict(network.state_dict())
+        wanted = same(small, embedding).full
+    assert torch.allclose(striped - plain, detail.expand_as(plain), atol=1e-5)
+    change = torch.nn.functional.avg_pool2d(plain, 2) - small
+    assert (change - (wanted - small))[..., 2:-2, 2:-2].abs().mean() < 0.1 * (wanted - small).abs().mean()

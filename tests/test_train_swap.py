@@ -23,6 +23,7 @@ from tiny_dataset import make_shard
 from fstriplets.errors import ConfigError, DatasetError, OutputError, WeightsError
 from fstriplets.faces.templates import template_points
 from fstriplets.models.networks.mobilefsgan import MobileFSGANGenerator
+from fstriplets.swapping import load_swapper
 from fstriplets.training.board import board
 from fstriplets.training.loop import Progress, run_training
 from fstriplets.training.losses import PerceptualLoss
@@ -373,7 +374,7 @@ def test_shipped_recipes_hold_the_papers_numbers() -> None:
     assert paper.loss_128 == paper.loss_64 == ScaleWeights(adv=0.02, id=20)
     assert (paper.betas, paper.learning_rate, paper.batch_size) == ((0.0, 0.999), 1e-4, 64)
     small = Recipe(**{k: v for k, v in read_recipe("train-swap-small", []).items() if k != "trainer"})
-    assert (small.image_size, small.channels) == (128, 32)
+    assert (small.image_size, small.enlarge, small.channels) == (64, 2, 32)
     assert small.loss_256.truth > 0
     assert small.attention_reach > 0
 
@@ -464,6 +465,20 @@ def test_a_run_may_start_from_an_earlier_ones_weights(dataset: Path, tmp_path: P
         assert all(torch.equal(value, shipped[name]) for name, value in network.state_dict().items())
     fresh = SwapJob(tiny(seed=2), dataset).generator.state_dict()
     assert any(not torch.equal(value, shipped[name]) for name, value in fresh.items())
+
+
+def test_an_enlarging_run_exports_a_swapper_of_larger_crops(dataset: Path, tmp_path: Path) -> None:
+    job = SwapJob(tiny(enlarge=2), dataset)
+    (path,) = job.export(tmp_path)
+    generator, settings = load_swapper(path)
+    assert (settings.size, settings.enlarge) == (128, 2)
+    target, embedding = torch.rand(1, 3, 128, 128) - 0.5, torch.randn(1, 512)
+    with torch.no_grad():
+        swapped = generator(target, embedding).full
+        small = torch.nn.functional.avg_pool2d(target, 2)
+        change = job.average.network(small, embedding).full - small
+    larger = torch.nn.functional.interpolate(change, 128, mode="bilinear")
+    assert torch.allclose(swapped, (target + larger).clamp(-1, 1), atol=1e-5)
 
 
 def test_a_start_that_does_not_fit_names_its_key(dataset: Path, tmp_path: Path) -> None:

@@ -82,8 +82,9 @@ class Settings:
     outputs: tuple[int, ...] = (256, 128, 64)
     channels: int = 64
     attention_reach: float = 0.0
+    enlarge: int = 1  #: how much smaller than its crops what the network sees is
     embedding_size: int = 512
-    size: int = _RELEASE_SIDE  #: side of the crops it was trained on
+    size: int = _RELEASE_SIDE  #: side of the crops it takes
     crop: str = "ffhq"  #: their template
     embedder: str = ""  #: name of the recogniser; empty: the file does not say
     release: bool = False  #: of the MobileFSGAN release
@@ -296,6 +297,7 @@ def load_swapper(path: str | Path) -> tuple[MobileFSGANGenerator, Settings]:
         settings.variant,
         settings.outputs,
         settings.attention_reach,
+        settings.enlarge,
     )
     load_into(generator, state)
     return generator.eval(), settings
@@ -322,6 +324,7 @@ def _settings(path: Path, head: Mapping[str, str]) -> Settings:
             outputs=tuple(int(side) for side in json.loads(head["outputs"])),
             channels=int(head["channels"]),
             attention_reach=float(head.get("attention_reach", 0)),
+            enlarge=int(head.get("enlarge", 1)),
             embedding_size=int(head.get("embedding_size", 512)),
             size=int(head.get("image_size") or head.get("size") or _RELEASE_SIDE),
             crop=head.get("crop", "ffhq"),

@@ -68,7 +68,8 @@ def _orthogonal_step(gradient: Tensor, state: dict[str, Tensor], momentum: float
         state["average"] = torch.zeros_like(gradient)
     average = state["average"].mul_(momentum).add_(gradient)
     step = orthogonal(gradient.add(average, alpha=momentum).flatten(1))
-    return step.mul_(_ADAM_RMS * max(step.shape) ** 0.5).view_as(gradient)
+    size = _ADAM_RMS * float(max(step.shape)) ** 0.5
+    return step.mul_(size).view_as(gradient)
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
@@ -89,5 +90,6 @@ def _adam_step(gradient: Tensor, state: dict[str, Tensor], betas: tuple[float, f
     state["step"] += 1
     first = state["first"].lerp_(gradient, 1 - betas[0])
     second = state["second"].lerp_(gradient.square(), 1 - betas[1])
-    count = float(state["step"])
-    return (first / (1 - betas[0] ** count)) / ((second / (1 - betas[1] ** count)).sqrt() + 1e-8)
+    count = int(state["step"])
+    rise, spread = (1 - float(beta) ** count for beta in betas)
+    return (first / rise) / ((second / spread).sqrt() + 1e-8)

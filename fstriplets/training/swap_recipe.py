@@ -65,6 +65,12 @@ class Recipe(TrainingRecipe):
         ge=0,
         description="how far attention may leave 0.5; 0: unbounded, as released; ours",
     )
+    enlarge: int = Field(
+        1,
+        ge=1,
+        le=4,
+        description="how much larger the exported swapper's crops are; their finer detail stays; ours",
+    )
     discriminator_channels: int = Field(16, ge=4, description="after a discriminator's first layer")
     discriminator_layers: int = Field(4, ge=1, le=6, description="of each discriminator")
 
