@@ -37,14 +37,14 @@ class Muon(torch.optim.Optimizer):
         momentum: float = 0.95,
         betas: tuple[float, float] = (0.9, 0.99),
     ) -> None:
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": list(matrices), "momentum": momentum},
             {"params": list(others), "betas": betas},
         ]
         super().__init__([group for group in groups if group["params"]], {"lr": lr})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step; what has no gradient stays."""
         loss = None
         if closure is not None:
@@ -68,14 +68,14 @@ def _orthogonal_step(gradient: Tensor, state: dict[str, Tensor], momentum: float
         state["average"] = torch.zeros_like(gradient)
     average = state["average"].mul_(momentum).add_(gradient)
     step = orthogonal(gradient.add(average, alpha=momentum).flatten(1))
-    size = _ADAM_RMS * float(max(step.shape)) ** 0.5
+    size = float(_ADAM_RMS * max(step.shape) ** 0.5)
     return step.mul_(size).view_as(gradient)
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
     """A matrix with about the same singular vectors and singular values near 1: [M, N] -> [M, N]."""
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    x = wide / (wide.norm() + 1e-7)
+    x: Tensor = wide / (wide.norm() + 1e-7)
     a, b, c = _QUINTIC
     for _ in range(_STEPS):
         square = x @ x.T
@@ -90,6 +90,7 @@ def _adam_step(gradient: Tensor, state: dict[str, Tensor], betas: tuple[float, f
     state["step"] += 1
     first = state["first"].lerp_(gradient, 1 - betas[0])
     second = state["second"].lerp_(gradient.square(), 1 - betas[1])
-    count = int(state["step"])
-    rise, spread = (1 - float(beta) ** count for beta in betas)
-    return (first / rise) / ((second / spread).sqrt() + 1e-8)
+    count = float(state["step"])
+    rise, spread = (1.0 - float(beta**count) for beta in betas)
+    step: Tensor = (first / rise) / ((second / spread).sqrt() + 1e-8)
+    return step
