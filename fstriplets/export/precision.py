@@ -5,7 +5,9 @@ unsigned with a zero point, weights symmetric, with a scale for each output chan
 
 - weights have 7 bits: without VNNI, x86 adds pairs of products in 16 bits, which 8-bit weights overflow;
 - the first convolution (the photo itself) and the one to RGB stay float: 1 % of the work, and their errors
-  would be seen as they are; so do the summands of the way down, one operator a map.
+  would be seen as they are; so do the summands of the way down, one operator a map;
+- ranges leave out 0.3 % of the values: outliers of a trained network would else take the steps from all others
+  (the bundled swapper on held-out faces: error 12.3 % of the range with all values, 2.9 % with 99.9 %, 0.9 % so).
 
 Everything else is int8, the residual stream too. Were that float, the mean error would be an eighth lower
 (1.05 % against 1.19 % of the range on a small trained network), but every convolution would stand between two
@@ -29,6 +31,7 @@ __all__ = ["store_fp16", "to_fp16", "to_int8"]
 
 #: Parts of names of nodes that stay float.
 FLOAT = ("encoder_head/conv_image", "_output/", "normalize/conv")
+_PERCENTILE = 99.7  # of values within a map's range
 _STORED = 1024  # values: smaller tensors, biases and the like, stay as they are
 
 
@@ -91,7 +94,8 @@ def to_int8(source: Path, path: Path, pairs: FacePairs, embeddings: Images) -> N
             reduce_range=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
+            calibrate_method=CalibrationMethod.Percentile,
+            extra_options={"CalibPercentile": _PERCENTILE},
         )
 
 
