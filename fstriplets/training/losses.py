@@ -89,11 +89,7 @@ def pixel_loss(
     Returns:
         A scalar; 0 where no sample has ground truth.
     """
-    check_shape("result", result, list(swapped.shape))
-    if has_result is not None:
-        check_shape("has_result", has_result, [swapped.shape[0]])
-        # replaced, not multiplied by 0: a missing result may hold nan, and so would its gradient
-        result = torch.where(has_result.bool()[:, None, None, None], result, swapped.detach())
+    result = _where_known(swapped, result, has_result)
     error = 0.5 * (swapped - result).square().flatten(1).mean(1)
     return error.mean() if has_result is None else _ratio(error.sum(), has_result.sum(), mean_count)
 
@@ -112,16 +108,23 @@ def l1_loss(
         swapped, result, has_result, mean_count: as pixel_loss takes them.
         weights: [H, W] of the places, mean 1. None: all alike.
     """
-    check_shape("result", result, list(swapped.shape))
-    if has_result is not None:
-        check_shape("has_result", has_result, [swapped.shape[0]])
-        result = torch.where(has_result.bool()[:, None, None, None], result, swapped.detach())
+    result = _where_known(swapped, result, has_result)
     apart = (swapped - result).abs()
     if weights is not None:
         check_shape("weights", weights, list(swapped.shape[2:]))
         apart = apart * weights
     error = apart.flatten(1).mean(1)
     return error.mean() if has_result is None else _ratio(error.sum(), has_result.sum(), mean_count)
+
+
+def _where_known(swapped: Tensor, result: Tensor, has_result: Tensor | None) -> Tensor:
+    """The results, and where there is none the swapped images, which then have no error."""
+    check_shape("result", result, list(swapped.shape))
+    if has_result is None:
+        return result
+    check_shape("has_result", has_result, [swapped.shape[0]])
+    # replaced, not multiplied by 0: a missing result may hold nan, and so would its gradient
+    return torch.where(has_result.bool()[:, None, None, None], result, swapped.detach())
 
 
 def pixel_loss_release(swapped: Tensor, result: Tensor) -> Tensor:

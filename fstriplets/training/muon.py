@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Muon"]
+__all__ = ["Muon", "orthogonal"]
 
 _STEPS = 5  # of Newton and Schulz
 _QUINTIC = 3.4445, -4.7750, 2.0315  # Jordan's: singular values end within 0.7 to 1.2

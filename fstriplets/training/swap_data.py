@@ -150,7 +150,8 @@ class TripletStream:
             for item, sample in zip(drawn, samples, strict=True)
         ]
         whole = self._decoder.batch(samples, images, metas)
-        _take_back(whole, _reversed(self._recipe, drawn))
+        if self._recipe.true_swap_reversed:
+            _take_back(whole, _reversed(self._recipe, drawn))
         return Batch(
             whole["source"],
             whole["target"],

@@ -27,8 +27,9 @@ from fstriplets.training.losses import (
 from fstriplets.training.ranks import Ranks
 from fstriplets.training.swap_features import Features, Identity
 from fstriplets.training.swap_recipe import Recipe
+from fstriplets.training.swap_truth import face_hull
 
-__all__ = ["SwapLosses", "at_scales", "face_weights"]
+__all__ = ["SwapLosses", "at_scales"]
 
 #: The face's place reaches beyond the mean face's hull, shares of the side: people differ, and so do poses.
 _MARGIN = 0.06
@@ -43,17 +44,15 @@ def at_scales(images: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
     ]
 
 
-def face_weights(crop: str, size: int, weight: float) -> Tensor:
+def _face_weights(crop: str, size: int, weight: float) -> Tensor:
     """What each place counts: 1 + `weight` where faces are in aligned crops, 1 elsewhere, over their mean.
 
     Returns:
         [size, size]
     """
-    mask = np.zeros((size, size), np.uint8)
-    hull = cv2.convexHull(canonical(crop, size).points.astype(np.float32))
-    cv2.fillConvexPoly(mask, np.rint(hull * 16).astype(np.int32), 1, cv2.LINE_8, 4)
+    face = face_hull(canonical(crop, size).points, size).astype(np.uint8)
     width = 2 * max(1, round(_MARGIN * size)) + 1
-    mask = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width)))
+    mask = cv2.dilate(face, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width)))
     weights = 1 + weight * torch.from_numpy(mask).float()
     return weights / weights.mean()
 
@@ -123,7 +122,7 @@ class SwapLosses:
             return None
         size = image.shape[-1]
         if size not in self._places:
-            weights = face_weights(self._identity.crop.have, size, self._recipe.face_weight)
+            weights = _face_weights(self._identity.crop.have, size, self._recipe.face_weight)
             self._places[size] = weights.to(image.device)
         return self._places[size]
 

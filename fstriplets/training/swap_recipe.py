@@ -40,7 +40,9 @@ class Recipe(TrainingRecipe):
     """Keys of pipelines/train-swap.yaml."""
 
     batch_size: int = Field(64, ge=2, description="triplets a step, all ranks together; 16 x 4 GPUs")
-    optimiser: Literal["adam", "muon"] = Field("adam", description="of the generator; muon: ours")
+    optimiser: Literal["adam", "muon"] = Field(
+        "adam", description="of the generator; muon (betas of its own): ours"
+    )
     learning_rate: float = Field(1e-4, gt=0, description="of both networks")
     discriminator_learning_rate: float = Field(
         0.0, ge=0, description="of the discriminator where it is another; 0: learning_rate; ours"

@@ -21,7 +21,7 @@ from fstriplets.shards import Store, iter_manifest
 from fstriplets.shards.layout import RUN
 from fstriplets.training.swap_features import dataset_crop
 
-__all__ = ["face_masks", "pixel_measures", "sample_landmarks"]
+__all__ = ["face_hull", "face_masks", "pixel_measures", "sample_landmarks"]
 
 #: Squared error below which a picture counts as equal: 80 dB.
 _EQUAL = 1e-8
@@ -37,7 +37,7 @@ def face_masks(
     """
     known = sample_landmarks(data, size, split) if isinstance(data, str | Path) else {}
     usual = canonical(dataset_crop(data) if isinstance(data, str | Path) else "ffhq", size).points
-    return torch.from_numpy(np.stack([_hull(known.get(key, usual), size) for key in keys]))
+    return torch.from_numpy(np.stack([face_hull(known.get(key, usual), size) for key in keys]))
 
 
 def pixel_measures(
@@ -85,8 +85,8 @@ def sample_landmarks(
     }
 
 
-def _hull(points: Points, size: int) -> npt.NDArray[np.bool_]:
-    """[size, size] bool; never empty, wherever the points lie."""
+def face_hull(points: Points, size: int) -> npt.NDArray[np.bool_]:
+    """The places within landmarks [68, 2]: [size, size] bool; never empty, wherever the points lie."""
     mask = np.zeros((size, size), np.uint8)
     hull = cv2.convexHull(points.astype(np.float32))
     cv2.fillConvexPoly(mask, np.rint(hull * 16).astype(np.int32), 1, cv2.LINE_8, 4)
