@@ -23,7 +23,6 @@ from tiny_dataset import make_shard
 from fstriplets.errors import ConfigError, DatasetError, OutputError, WeightsError
 from fstriplets.faces.templates import template_points
 from fstriplets.models.networks.mobilefsgan import MobileFSGANGenerator
-from fstriplets.swapping import load_swapper
 from fstriplets.training.board import board
 from fstriplets.training.loop import Progress, run_training
 from fstriplets.training.losses import PerceptualLoss
@@ -374,7 +373,7 @@ def test_shipped_recipes_hold_the_papers_numbers() -> None:
     assert paper.loss_128 == paper.loss_64 == ScaleWeights(adv=0.02, id=20)
     assert (paper.betas, paper.learning_rate, paper.batch_size) == ((0.0, 0.999), 1e-4, 64)
     small = Recipe(**{k: v for k, v in read_recipe("train-swap-small", []).items() if k != "trainer"})
-    assert (small.image_size, small.enlarge, small.channels) == (64, 2, 32)
+    assert (small.image_size, small.enlarge, small.channels) == (128, 2, 32)
     assert small.loss_256.truth > 0
     assert small.attention_reach > 0
 
@@ -439,19 +438,23 @@ def test_a_run_leaves_metrics_pictures_and_a_described_swapper(dataset: Path, tm
     assert all(torch.equal(value, averaged[name]) for name, value in network.state_dict().items())
 
 
-@pytest.mark.parametrize("optimiser", ["adam", "muon"])
-def test_a_resumed_run_ends_with_the_very_same_weights(dataset: Path, tmp_path: Path, optimiser: str) -> None:
-    recipe = tiny(clip=5.0, optimiser=optimiser)
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"optimiser": "muon"}, {"optimiser": "muon", "embedder_learning_rate": 1e-3}],
+    ids=["adam", "muon", "an embedder that learns"],
+)
+def test_a_resumed_run_ends_with_the_very_same_weights(
+    dataset: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    recipe = tiny(clip=5.0, **changes)
     whole, _ = run(recipe, dataset, tmp_path / "whole")
     _, done = run(recipe, dataset, tmp_path / "parts", max_minutes=1e-9)
     assert not done  # one step, in the middle of an epoch and of a prefetched queue
     second, done = run(recipe, dataset, tmp_path / "parts")
     assert done
-    for name, state in (("generator", whole.generator), ("discriminator", whole.discriminator)):
-        other = getattr(second, name).state_dict()
-        assert all(torch.equal(value, other[key]) for key, value in state.state_dict().items()), name
-    averages = whole.average.network.state_dict(), second.average.network.state_dict()
-    assert all(torch.equal(averages[0][key], averages[1][key]) for key in averages[0])
+    for name in ("generator", "discriminator", "average", "embedder", "embedder_average"):
+        if (state := whole.state().get(name)) is not None:
+            assert all(torch.equal(value, second.state()[name][key]) for key, value in state.items()), name
     assert whole.state()["place"] == second.state()["place"]
 
 
@@ -465,20 +468,6 @@ def test_a_run_may_start_from_an_earlier_ones_weights(dataset: Path, tmp_path: P
         assert all(torch.equal(value, shipped[name]) for name, value in network.state_dict().items())
     fresh = SwapJob(tiny(seed=2), dataset).generator.state_dict()
     assert any(not torch.equal(value, shipped[name]) for name, value in fresh.items())
-
-
-def test_an_enlarging_run_exports_a_swapper_of_larger_crops(dataset: Path, tmp_path: Path) -> None:
-    job = SwapJob(tiny(enlarge=2), dataset)
-    (path,) = job.export(tmp_path)
-    generator, settings = load_swapper(path)
-    assert (settings.size, settings.enlarge) == (128, 2)
-    target, embedding = torch.rand(1, 3, 128, 128) - 0.5, torch.randn(1, 512)
-    with torch.no_grad():
-        swapped = generator(target, embedding).full
-        small = torch.nn.functional.avg_pool2d(target, 2)
-        change = job.average.network(small, embedding).full - small
-    larger = torch.nn.functional.interpolate(change, 128, mode="bilinear")
-    assert torch.allclose(swapped, (target + larger).clamp(-1, 1), atol=1e-5)
 
 
 def test_a_start_that_does_not_fit_names_its_key(dataset: Path, tmp_path: Path) -> None:
@@ -511,8 +500,13 @@ def test_the_discriminator_sees_unedited_members(dataset: Path, monkeypatch: pyt
         {"variant": "no_fusion", "precision": "bf16"},
         {"variant": "wide", "mix": "without_triplets", "adv_form": "code", "id_form": "paper"},
         {"loss_256": {**NONE, "pixel": 1}, "loss_128": NONE, "loss_64": NONE},
+        {"output_form": "flow", "image_size": 128, "enlarge": 2},
+        {"output_form": "flow", "outputs": (256,), "embedder_learning_rate": 1e-3},
     ],
-    ids=["one output", "two, shallow", "no fusion, bf16", "wide, without triplets", "no discriminator"],
+    ids=[
+        *("one output", "two, shallow", "no fusion, bf16", "wide, without triplets", "no discriminator"),
+        *("flow, enlarged", "flow, an embedder that learns"),
+    ],
 )
 def test_every_arrangement_takes_a_step(dataset: Path, changes: dict[str, Any]) -> None:
     job = SwapJob(tiny(batch_size=2, **{"loss_256": {**NONE, "adv": 1, "pixel": 1}, **changes}), dataset)
@@ -582,7 +576,8 @@ def alone(recipe: Path, data: Path, output: Path) -> None:
 @pytest.mark.slow
 def test_two_ranks_go_on_as_one_process_with_the_whole_batch(dataset: Path, tmp_path: Path) -> None:
     scale = {**TINY["loss_256"], "truth": 2.0, "perceptual": 2.0}
-    recipe = recipe_file(tmp_path / "r.yaml", learning_rate=1e-5, loss_256=scale)
+    rates = {"learning_rate": 1e-5, "embedder_learning_rate": 1e-5}
+    recipe = recipe_file(tmp_path / "r.yaml", **rates, loss_256=scale)
     alone(recipe, dataset, tmp_path / "alone")
     begun = Session(
         read_recipe(recipe, []), str(recipe), "swap", str(dataset), str(tmp_path / "two"), 1, 1e-9
@@ -661,7 +656,7 @@ def test_a_run_begun_before_there_was_a_key_goes_on(dataset: Path, tmp_path: Pat
     folder = tmp_path / "run"
     folder.mkdir()
     begun = {"trainer": "swap", **tiny(steps=1).model_dump(mode="json")}
-    del begun["start"], begun["betas"]
+    del begun["start"], begun["betas"], begun["loss_256"]["l1"]
     (folder / "recipe.json").write_text(json.dumps(begun))
     values = read_recipe(recipe_file(tmp_path / "r.yaml", steps=1), [])
     assert run_here(Session(values, "r", "swap", str(dataset), str(folder)))

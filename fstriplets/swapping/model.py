@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fstriplets.errors import ConfigError, WeightsError
-from fstriplets.models.networks.mobilefsgan import OUTPUTS, VARIANTS, MobileFSGANGenerator
+from fstriplets.models.networks.mobilefsgan import OUTPUT_FORMS, OUTPUTS, VARIANTS, MobileFSGANGenerator
 from fstriplets.models.weights import installed, load_state_dict, registry, require
 from fstriplets.models.weights.adapters import load_into, mobilefsgan_rgb, strip_module
 
@@ -83,10 +83,12 @@ class Settings:
     channels: int = 64
     attention_reach: float = 0.0
     enlarge: int = 1  #: how much smaller than its crops what the network sees is
+    output_form: str = "image"  #: of networks.mobilefsgan.OUTPUT_FORMS
     embedding_size: int = 512
     size: int = _RELEASE_SIDE  #: side of the crops it takes
     crop: str = "ffhq"  #: their template
-    embedder: str = ""  #: name of the recogniser; empty: the file does not say
+    embedder: str = ""  #: name of the recogniser; `own`: in the file itself; empty: it does not say
+    embedder_licence: str = ""
     release: bool = False  #: of the MobileFSGAN release
 
 
@@ -199,11 +201,19 @@ class Parts:
 
 def load_parts(weights: str | Path | None, embedder: str | Path | None) -> Parts:
     """A generator and the recogniser it was trained with; arguments and errors as of `load_model`."""
-    from fstriplets.training.swap_features import load_identity
+    from fstriplets.training.swap_features import OWN, load_identity, own_identity, parted
 
     path, name = _found(weights)
     generator, settings = load_swapper(path)
-    identity = load_identity(_embedder_of(settings, embedder, name), settings.crop)
+    if settings.embedder == OWN:
+        if embedder is not None:
+            raise WeightsError(f"the swapper {name} has an embedder of its own: leave --embedder away")
+        _, own = parted(load_state_dict(path))
+        if not own:
+            raise WeightsError(f"{path} lacks the embedder that its head speaks of: it is not complete")
+        identity = own_identity(own, settings.crop, name, settings.embedder_licence)
+    else:
+        identity = load_identity(_embedder_of(settings, embedder, name), settings.crop)
     return Parts(generator, settings, identity, path, name)
 
 
@@ -284,9 +294,11 @@ def load_swapper(path: str | Path) -> tuple[MobileFSGANGenerator, Settings]:
     Raises:
         WeightsError: no such file, or no MobileFSGAN generator.
     """
+    from fstriplets.training.swap_features import parted
+
     path = Path(path).expanduser()
     head = read_head(path)
-    state = {name: value.float() for name, value in _generator_state(path).items()}
+    state = {name: value.float() for name, value in parted(_generator_state(path))[0].items()}
     if head:
         settings = _settings(path, head)
     else:
@@ -298,6 +310,7 @@ def load_swapper(path: str | Path) -> tuple[MobileFSGANGenerator, Settings]:
         settings.outputs,
         settings.attention_reach,
         settings.enlarge,
+        settings.output_form,
     )
     load_into(generator, state)
     return generator.eval(), settings
@@ -325,17 +338,20 @@ def _settings(path: Path, head: Mapping[str, str]) -> Settings:
             channels=int(head["channels"]),
             attention_reach=float(head.get("attention_reach", 0)),
             enlarge=int(head.get("enlarge", 1)),
+            output_form=head.get("output_form", "image"),
             embedding_size=int(head.get("embedding_size", 512)),
             size=int(head.get("image_size") or head.get("size") or _RELEASE_SIDE),
             crop=head.get("crop", "ffhq"),
             embedder=head.get("embedder", ""),
+            embedder_licence=head.get("embedder_licence", ""),
         )
     except (KeyError, ValueError, TypeError) as error:
         raise WeightsError(f"{path}: its head does not describe a swapper: {error!r}") from error
-    if settings.variant not in VARIANTS or settings.outputs not in OUTPUTS:
+    forms = settings.output_form in OUTPUT_FORMS
+    if settings.variant not in VARIANTS or settings.outputs not in OUTPUTS or not forms:
         raise WeightsError(
             f"{path} describes a swapper this version does not know: variant {settings.variant!r},"
-            f" outputs {list(settings.outputs)}"
+            f" outputs {list(settings.outputs)}, output_form {settings.output_form!r}"
         )
     return settings
 

@@ -36,7 +36,16 @@ import torch
 from fstriplets.errors import FstripletsError, Interrupted, OutputError
 from fstriplets.training.ranks import Ranks, these_ranks
 
-__all__ = ["Drawing", "Job", "Progress", "load_run", "run_training", "seed_step", "warmup_cosine"]
+__all__ = [
+    "Drawing",
+    "Job",
+    "Progress",
+    "completed",
+    "load_run",
+    "run_training",
+    "seed_step",
+    "warmup_cosine",
+]
 
 _AHEAD = 2  # batches made ahead of time
 
@@ -272,7 +281,7 @@ def _claim(folder: Path, recipe: Mapping[str, Any], defaults: Mapping[str, Any])
         if not mark.is_file():
             mark.write_text(json.dumps(stated, indent=1, sort_keys=True) + "\n")
             return
-        begun = {**json.loads(json.dumps(dict(defaults))), **json.loads(mark.read_text())}
+        begun = completed(json.loads(mark.read_text()), json.loads(json.dumps(dict(defaults))))
     except (OSError, ValueError) as error:
         raise OutputError(f"cannot use the run folder {folder}: {error}") from error
     if begun != stated:
@@ -280,6 +289,16 @@ def _claim(folder: Path, recipe: Mapping[str, Any], defaults: Mapping[str, Any])
         raise OutputError(
             f"{folder} holds a run with another recipe ({', '.join(differ)} differ): choose another --output"
         )
+
+
+def completed(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's plain values with what was not a key yet when they were written, groups of keys included."""
+    groups = {
+        key: {**default, **values[key]}
+        for key, default in defaults.items()
+        if isinstance(default, dict) and isinstance(values.get(key), dict)
+    }
+    return {**defaults, **values, **groups}
 
 
 def _save(folder: Path, job: Job, step: int) -> None:

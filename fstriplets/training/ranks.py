@@ -137,16 +137,16 @@ def sync_batch_norm(network: nn.Module) -> nn.Module:
         return converted
     for module in list(network.modules()):
         for name, child in module.named_children():
-            if type(child) is nn.BatchNorm2d:
+            if type(child) in (nn.BatchNorm1d, nn.BatchNorm2d):
                 setattr(module, name, _SyncedBatchNorm.of(child))
     return network
 
 
 class _SyncedBatchNorm(nn.BatchNorm2d):
-    """BatchNorm over the samples of all ranks, each of which brings as many."""
+    """BatchNorm over the samples of all ranks, each of which brings as many: [B, C] or [B, C, H, W]."""
 
     @classmethod
-    def of(cls, plain: nn.BatchNorm2d) -> _SyncedBatchNorm:
+    def of(cls, plain: nn.BatchNorm1d | nn.BatchNorm2d) -> _SyncedBatchNorm:
         synced = cls(plain.num_features, plain.eps, plain.momentum, plain.affine)
         synced.load_state_dict(plain.state_dict())
         return synced.train(plain.training)
@@ -155,7 +155,7 @@ class _SyncedBatchNorm(nn.BatchNorm2d):
         if not self.training:
             return super().forward(x)
         size = dist.get_world_size()
-        wide = x.float()
+        wide = x.float() if x.ndim == 4 else x.float()[:, :, None, None]
         mean = _sum_over_ranks(wide.mean((0, 2, 3))) / size
         centred = wide - mean[:, None, None]
         variance = _sum_over_ranks(centred.square().mean((0, 2, 3))) / size
@@ -163,7 +163,10 @@ class _SyncedBatchNorm(nn.BatchNorm2d):
         y = centred * torch.rsqrt(variance + self.eps)[:, None, None]
         if self.affine:
             y = y * self.weight[:, None, None] + self.bias[:, None, None]
-        return y.to(x.dtype)
+        return y.to(x.dtype).view_as(x)
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Both shapes are taken."""
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor, x: Tensor) -> None:

@@ -26,7 +26,17 @@ from fstriplets.training.loop import warmup_cosine
 from fstriplets.training.muon import Muon
 from fstriplets.training.ranks import sync_batch_norm, these_ranks
 from fstriplets.training.swap_data import Batch, TripletStream
-from fstriplets.training.swap_features import Origin, dataset_crop, load_features, load_identity
+from fstriplets.training.swap_features import (
+    OWN,
+    Identity,
+    Origin,
+    dataset_crop,
+    load_features,
+    load_identity,
+    own_state,
+    parted,
+    trainable_copy,
+)
 from fstriplets.training.swap_losses import SwapLosses, at_scales
 from fstriplets.training.swap_recipe import Recipe
 from fstriplets.training.swap_validation import Validation
@@ -44,7 +54,8 @@ class SwapJob:
 
     Attributes:
         generator, discriminator: as trained; discriminator is None where no scale has an adversarial loss.
-        average: the running average of the generator, which ships.
+        embedder: reads the sources where it learns along; None: the recogniser of the id loss reads them.
+        average, embedder_average: the running averages of generator and embedder, which ship.
         notes: what whoever started it should know.
 
     Raises:
@@ -75,16 +86,19 @@ class SwapJob:
         self._set_rate(step)
         source, target, result = (self._laid_out(images) for images in batch.images(self.device))
         with torch.no_grad(), self._autocast():
-            embeddings = self.identity(source).float()
+            wanted = self.identity(source).float()
         with self._autocast():
+            embeddings = self.embedder(source).float() if self.embedder is not None else wanted
             images = [image.float() for image in self._run_generator(target, embeddings).images]
         values: dict[str, Tensor] = {}
         if self.discriminator is not None:
             members = torch.stack([source, target, result], dim=1)
             real = members[torch.arange(len(members)), batch.real]
             values |= self._judge(self._laid_out(real), images)
-        values |= self._swap(images, embeddings, target, result, batch.has_result.to(self.device))
+        values |= self._swap(images, wanted, target, result, batch.has_result.to(self.device))
         self.average.follow(self.generator, step)
+        if self.embedder is not None and self.embedder_average is not None:
+            self.embedder_average.follow(self.embedder, step)
         self._place = batch.place
         return values
 
@@ -99,6 +113,10 @@ class SwapJob:
         if self.discriminator is not None and self._d is not None:
             state["discriminator"] = self.discriminator.state_dict()
             state["discriminator_optimiser"] = self._d.state_dict()
+        if self.embedder is not None and self.embedder_average is not None and self._e is not None:
+            state["embedder"] = self.embedder.state_dict()
+            state["embedder_average"] = self.embedder_average.network.state_dict()
+            state["embedder_optimiser"] = self._e.state_dict()
         return state
 
     def load(self, state: dict[str, Any]) -> None:
@@ -109,21 +127,33 @@ class SwapJob:
         if self.discriminator is not None and self._d is not None:
             self.discriminator.load_state_dict(state["discriminator"])
             self._d.load_state_dict(state["discriminator_optimiser"])
+        if self.embedder is not None and self.embedder_average is not None and self._e is not None:
+            self.embedder.load_state_dict(state["embedder"])
+            self.embedder_average.network.load_state_dict(state["embedder_average"])
+            self._e.load_state_dict(state["embedder_optimiser"])
         if state["place"] is not None:
             self._place = state["place"]
             self._stream.seek(state["place"])
 
     def validate(self) -> dict[str, float]:
         """Measures of the averaged generator on the val split; nothing where there is none."""
-        return self._validation.measure(self.average.network) if self._validation else {}
+        return self._validation.measure(self.average.network, self._reader) if self._validation else {}
 
     def draw(self, path: Path) -> None:
         """A grid of source, target, swapped, result of the val split."""
         if self._validation:
-            self._validation.draw(self.average.network, path)
+            self._validation.draw(self.average.network, path, self._reader)
+
+    @property
+    def _reader(self) -> Identity:
+        """What reads the sources of the averaged generator."""
+        return self.embedder_average.network if self.embedder_average is not None else self.identity
 
     def export(self, folder: Path) -> list[Path]:
-        """swapper.safetensors: the averaged generator in fp32, and what it is in the file's head."""
+        """swapper.safetensors: the averaged generator in fp32, and what it is in the file's head.
+
+        An embedder that learned along lies in it too (swap_features.OWN).
+        """
         from safetensors.torch import save_file
 
         folder.mkdir(parents=True, exist_ok=True)
@@ -132,6 +162,9 @@ class SwapJob:
             name: value.cpu().contiguous().clone()
             for name, value in self.average.network.state_dict().items()
         }
+        if self.embedder_average is not None:
+            kept = own_state(self.embedder_average.network)
+            state |= {name: value.cpu().contiguous().clone() for name, value in kept.items()}
         save_file(state, path, metadata=self._described())
         return [path]
 
@@ -162,11 +195,17 @@ class SwapJob:
             recipe.variant,
             recipe.outputs,
             recipe.attention_reach,
+            recipe.enlarge,
+            recipe.output_form,
         )
         if recipe.image_size % generator.stride:
-            raise ConfigError(f"image_size must be a multiple of {generator.stride} for {recipe.variant}")
+            raise ConfigError(
+                f"image_size must be a multiple of {generator.stride} for {recipe.variant}, enlarge"
+                f" {recipe.enlarge}"
+            )
+        embedder = trainable_copy(self.identity) if recipe.embedder_learning_rate else None
         if recipe.start:
-            _start(generator, recipe.start)
+            _start(generator, embedder, recipe.start)
         discriminator: nn.Module | None = None
         if judged := self.losses.judged:
             discriminator = MobileFSGANDiscriminator(
@@ -174,13 +213,27 @@ class SwapJob:
             )
         self.average: Average[nn.Module] = Average(generator.to(self.device), recipe.ema)
         self.generator = self._placed(generator)
+        self.embedder: Identity | None = None
+        self.embedder_average: Average[Identity] | None = None
+        if embedder is not None:
+            self.embedder_average = Average(embedder.to(self.device), recipe.ema)
+            self.embedder = self._synced(embedder)
         self.discriminator = self._placed(discriminator) if discriminator is not None else None
         self._run_generator: Callable[..., Any] = self._compiled(self.generator)
         self._run_discriminator: Callable[..., Any] | None = (
             self._compiled(self.discriminator) if self.discriminator is not None else None
         )
-        self._g = self._optimiser()
-        self._d = self._adam(self.discriminator) if self.discriminator is not None else None
+        self._g = self._optimiser(self.generator, recipe.learning_rate)
+        self._e = self._optimiser(embedder, recipe.embedder_learning_rate) if embedder is not None else None
+        self._d = None
+        if self.discriminator is not None:
+            rate = recipe.discriminator_learning_rate or recipe.learning_rate
+            self._d = self._adam(self.discriminator, rate)
+
+    def _synced(self, embedder: Identity) -> Identity:
+        if self.recipe.sync_batch_norm:
+            sync_batch_norm(embedder)
+        return embedder.train()
 
     def _placed(self, network: nn.Module) -> nn.Module:
         if self.recipe.sync_batch_norm:
@@ -193,18 +246,16 @@ class SwapJob:
     def _compiled(self, network: nn.Module) -> Callable[..., Any]:
         return torch.compile(network) if self.recipe.compile else network
 
-    def _optimiser(self) -> torch.optim.Optimizer:
-        """The generator's."""
+    def _optimiser(self, network: nn.Module, rate: float) -> torch.optim.Optimizer:
+        """The generator's, or the embedder's."""
         if self.recipe.optimiser == "adam":
-            return self._adam(self.generator)
-        matrices, others = _hidden_and_others(self.generator)
-        return Muon(matrices, others, self.recipe.learning_rate)
+            return self._adam(network, rate)
+        matrices, others = _hidden_and_others(network)
+        return Muon(matrices, others, rate)
 
-    def _adam(self, network: nn.Module) -> torch.optim.Adam:
+    def _adam(self, network: nn.Module, rate: float) -> torch.optim.Adam:
         fused = self.device.type == "cuda" or None
-        return torch.optim.Adam(
-            network.parameters(), self.recipe.learning_rate, self.recipe.betas, fused=fused
-        )
+        return torch.optim.Adam(network.parameters(), rate, self.recipe.betas, fused=fused)
 
     def _held_out(self, data: Path | str) -> Validation | None:
         if not self.ranks.first:
@@ -239,10 +290,14 @@ class SwapJob:
         factor = min(1.0, (step + 1) / recipe.warmup) if recipe.warmup else 1.0
         if recipe.schedule == "cosine":
             factor = warmup_cosine(step, recipe.steps, recipe.warmup)
-        for group in self._g.param_groups:
-            group["lr"] = recipe.learning_rate * factor
-        for group in self._d.param_groups if self._d else []:
-            group["lr"] = (recipe.discriminator_learning_rate or recipe.learning_rate) * factor
+        rates = (
+            (self._g, recipe.learning_rate),
+            (self._d, recipe.discriminator_learning_rate or recipe.learning_rate),
+            (self._e, recipe.embedder_learning_rate),
+        )
+        for optimiser, rate in rates:
+            for group in optimiser.param_groups if optimiser else []:
+                group["lr"] = rate * factor
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.recipe.precision == "fp32":
@@ -272,21 +327,26 @@ class SwapJob:
         return values
 
     def _swap(
-        self, images: list[Tensor], embeddings: Tensor, target: Tensor, result: Tensor, has_result: Tensor
+        self, images: list[Tensor], wanted: Tensor, target: Tensor, result: Tensor, has_result: Tensor
     ) -> dict[str, Tensor]:
-        """A step of the generator."""
+        """A step of the generator, and of an embedder that learns along."""
         scores: list[Tensor] = []
         if self.discriminator is not None and self._run_discriminator is not None:
             self.discriminator.requires_grad_(False)
             with self._autocast():
                 scores = [s.float() for s in self._run_discriminator(*self.losses.chosen(images))]
         with self._autocast():
-            loss, values = self.losses.generator(images, scores, embeddings, target, result, has_result)
+            loss, values = self.losses.generator(images, scores, wanted, target, result, has_result)
         self._g.zero_grad(set_to_none=True)
+        if self._e is not None:
+            self._e.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if self.discriminator is not None:
             self.discriminator.requires_grad_(True)
-        return {"loss": loss.detach(), **values, **self._descend(self._g, "generator")}
+        values |= self._descend(self._g, "generator")
+        if self._e is not None:
+            values |= self._descend(self._e, "embedder")
+        return {"loss": loss.detach(), **values}
 
     def _descend(self, optimiser: torch.optim.Optimizer, name: str) -> dict[str, Tensor]:
         parameters = list(_parameters(optimiser))
@@ -305,11 +365,13 @@ class SwapJob:
             "outputs": json.dumps(list(recipe.outputs)),
             "channels": str(recipe.channels),
             "attention_reach": f"{recipe.attention_reach:g}",
+            "output_form": recipe.output_form,
             "embedding_size": str(self.identity.embedding_size),
-            "image_size": str(recipe.image_size * recipe.enlarge),
+            "image_size": str(recipe.image_size),
             "enlarge": str(recipe.enlarge),
             "crop": self.crop,
-            "embedder": self.identity.origin.name,
+            "embedder": self.identity.origin.name if self.embedder is None else OWN,
+            "id_loss": self.identity.origin.name,
             "embedder_crop": self.identity.crop.want,
             "embedder_licence": self.identity.origin.licence,
             "perceptual": self._perceptual_name(),
@@ -320,20 +382,32 @@ class SwapJob:
         return described
 
 
-def _start(generator: nn.Module, path: str) -> None:
-    """Loads the weights of an earlier run, or of the table of weights."""
+def _start(generator: MobileFSGANGenerator, embedder: Identity | None, path: str) -> None:
+    """Loads the weights of an earlier run, or of the table of weights.
+
+    Output layers of another form stay as they are, and so does an embedder of which the file has none.
+    """
     try:
-        load_into(generator, load_state_dict(require(path) if path in registry() else Path(path)))
+        state = load_state_dict(require(path) if path in registry() else Path(path))
+        mine, theirs = parted(state)
+        fresh = generator.state_dict()
+        shapes = {name for name, value in mine.items() if name in fresh and value.shape != fresh[name].shape}
+        if shapes and all(name.startswith("decoder.image") for name in shapes):
+            mine |= {name: fresh[name] for name in shapes}
+        load_into(generator, mine)
+        if embedder is not None and theirs:
+            load_into(embedder.network, theirs)
     except WeightsError as error:
         raise ConfigError(f"start: {error}") from error
 
 
-def _hidden_and_others(generator: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Matrices of hidden layers, and the rest: vectors, and layers that read RGB or give RGB or attention."""
+def _hidden_and_others(network: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Matrices of hidden layers, and the rest: vectors, layers of one kernel a channel or place, and layers
+    that read RGB or give pictures or attention."""
     hidden: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
-    for parameter in generator.parameters():
-        ends = parameter.ndim < 2 or len(parameter) <= 3 or parameter.shape[1] <= 3
+    for parameter in network.parameters():
+        ends = parameter.ndim < 2 or len(parameter) in (1, 3, 6) or parameter.shape[1] <= 3
         (others if ends else hidden).append(parameter)
     return hidden, others
 

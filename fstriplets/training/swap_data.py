@@ -375,9 +375,10 @@ def _reversed(recipe: Recipe, drawn: Sequence[_Drawn]) -> Tensor:
 
 
 def _take_back(batch: dict[str, Any], rows: Tensor) -> None:
-    """In these rows, from the swap to the photo it was made of: that photo is the source and the result."""
+    """In these rows, from the swap to the photo it was made of: that photo is the result, and mirrored, so
+    that its embedding tells more of the person than of the picture, the source."""
     source, target, result = (batch[role] for role in ROLES)
-    source[rows], target[rows], result[rows] = target[rows], result[rows], target[rows]
+    source[rows], target[rows], result[rows] = target[rows].flip(-1), result[rows], target[rows]
 
 
 def _look(recipe: Recipe, drawn: Sequence[_Drawn]) -> Look:

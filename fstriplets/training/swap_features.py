@@ -1,4 +1,4 @@
-"""What the swap trainer's losses look through: a face recogniser, and features of appearance.
+"""What the swap trainer's networks and losses look through: face recognisers, and features of appearance.
 
 The paper takes its own MobileFaceNet and VGG19. Neither may travel with fstriplets; where the user has not
 imported them, the bundled recogniser and face analyser stand in, and whoever asks is told so.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,23 @@ from fstriplets.models.weights.adapters import load_into, mobilefacenet, vgg19
 from fstriplets.shards.layout import RUN
 from fstriplets.shards.store import Store
 
-__all__ = ["FaceCrop", "Features", "Identity", "dataset_crop", "load_features", "load_identity"]
+__all__ = [
+    "OWN",
+    "FaceCrop",
+    "Features",
+    "Identity",
+    "dataset_crop",
+    "load_features",
+    "load_identity",
+    "own_identity",
+    "own_state",
+    "parted",
+    "trainable_copy",
+]
+
+#: What the head of a swapper's file calls an embedder that lies in it, under names with this prefix.
+OWN = "own"
+_OWN_PREFIX = "embedder."
 
 _SIDE = 112  # of recognisers
 _ANALYSER_SIDE = 128
@@ -80,18 +96,21 @@ class FaceCrop(nn.Module):
 
 
 class Identity(nn.Module):
-    """The id_embedding of aligned crops: [B, 3, S, S] in [-1, 1] -> [B, D], L2-normalised; frozen."""
+    """The id_embedding of aligned crops: [B, 3, S, S] in [-1, 1] -> [B, D], L2-normalised.
 
-    def __init__(self, network: nn.Module, crop: FaceCrop, origin: Origin) -> None:
+    Frozen, and in eval mode whatever it is told, unless it `learns`.
+    """
+
+    def __init__(self, network: nn.Module, crop: FaceCrop, origin: Origin, learns: bool = False) -> None:
         super().__init__()
-        self.network, self.crop, self.origin = network.eval().requires_grad_(False), crop, origin
+        self.network, self.crop, self.origin = network.eval().requires_grad_(learns), crop, origin
+        self._learns = learns
         with torch.no_grad():
             self.embedding_size = int(network(torch.zeros(1, 3, crop.side, crop.side)).shape[1])
 
     def train(self, mode: bool = True) -> Identity:
-        """Stays in eval mode."""
-        del mode
-        return super().train(False)
+        """Stays in eval mode unless it learns."""
+        return super().train(mode and self._learns)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.at_scales([images])[0]
@@ -161,8 +180,41 @@ def load_identity(choice: str, crop: str) -> Identity:
                 " or name a checkpoint with --set embedder=FILE"
             )
     path, origin = _place(choice, "embedder")
-    network = _recogniser(path)
+    network = _recogniser(_recogniser_state(path))
     return Identity(network, _crop_of(network, crop), origin)
+
+
+def trainable_copy(identity: Identity) -> Identity:
+    """A recogniser of its own that begins as `identity` and learns."""
+    network = copy.deepcopy(identity.network)
+    if isinstance(network, FaceEmbedder):
+        del network.smooth  # its other head, of no use here
+    return Identity(network, identity.crop, identity.origin, learns=True)
+
+
+def own_state(identity: Identity) -> dict[str, Tensor]:
+    """An embedder's tensors as they lie in a swapper's file: matrices in half precision."""
+    return {
+        _OWN_PREFIX + name: value.half() if value.is_floating_point() and value.dim() > 1 else value
+        for name, value in identity.network.state_dict().items()
+    }
+
+
+def parted(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The tensors of a swapper's file: the generator's, and an embedder's of its own, if any, in fp32."""
+    generator = {key: value for key, value in state.items() if not key.startswith(_OWN_PREFIX)}
+    own = {
+        key.removeprefix(_OWN_PREFIX): value.float() if value.is_floating_point() else value
+        for key, value in state.items()
+        if key.startswith(_OWN_PREFIX)
+    }
+    return generator, own
+
+
+def own_identity(embedder: dict[str, Tensor], crop: str, name: str, licence: str) -> Identity:
+    """The embedder that lies in a swapper's file: `parted`'s second part."""
+    network = _recogniser(embedder)
+    return Identity(network, _crop_of(network, crop), Origin(name, licence))
 
 
 def load_features(choice: str, crop: str, identity: Identity) -> Features:
@@ -191,7 +243,7 @@ def load_features(choice: str, crop: str, identity: Identity) -> Features:
         return Features(
             analyser, ("stem", "at32", "at16", "at8"), origin, FaceCrop(crop, "ffhq", _ANALYSER_SIDE)
         )
-    network = _recogniser(path)
+    network = _recogniser(_recogniser_state(path))
     return Features(network, _taps(network), origin, _crop_of(network, crop))
 
 
@@ -218,12 +270,17 @@ def _place(choice: str, key: str) -> tuple[Path, Origin]:
     return path, Origin(path.name, "unknown")
 
 
-def _recogniser(path: Path) -> nn.Module:
-    """A recogniser from a checkpoint whose names tell what it is."""
+def _recogniser_state(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".onnx":
         raise WeightsError(f"{path}: an ONNX model gives no gradients; the id loss needs torch weights")
-    state = {name: value.float() for name, value in load_state_dict(path).items()}
+    return {name: value.float() for name, value in load_state_dict(path).items()}
+
+
+def _recogniser(state: dict[str, Tensor]) -> nn.Module:
+    """A recogniser from tensors whose names tell what it is."""
     if any(name.startswith("gather.") for name in state):
+        if not any(name.startswith("smooth.") for name in state):
+            return load_into(FaceEmbedder(smooth_hidden=0), state)
         return load_into(FaceEmbedder(), state)
     if any(name.startswith("layer4.") for name in state):
         return load_into(iresnet50(len(state["fc.bias"]) if "fc.bias" in state else 512), state)

@@ -47,6 +47,12 @@ class Recipe(TrainingRecipe):
     discriminator_learning_rate: float = Field(
         0.0, ge=0, description="of the discriminator where it is another; 0: learning_rate; ours"
     )
+    embedder_learning_rate: float = Field(
+        0.0,
+        ge=0,
+        description="of a copy of the recogniser that reads the sources, learns along and ships with the"
+        " swapper; 0: the recogniser itself reads them; ours",
+    )
     schedule: Literal["constant", "cosine"] = Field("constant", description="of the learning rate")
     warmup: int = Field(0, ge=0, description="steps over which the learning rate rises; ours")
     betas: tuple[float, float] = Field((0.0, 0.999), description="of Adam")
@@ -56,6 +62,9 @@ class Recipe(TrainingRecipe):
     start: str = Field("", description="a swapper to go on from: a file, or weights by name; ours")
     image_size: int = Field(
         256, ge=64, le=512, multiple_of=32, description="side of the largest output, pixels"
+    )
+    output_form: Literal["image", "flow"] = Field(
+        "image", description="of the outputs: the picture, or flow and colour residual on the target; ours"
     )
     variant: str = Field("baseline", description=f"of the generator: {', '.join(VARIANTS)}")
     outputs: tuple[int, ...] = Field(
@@ -71,7 +80,7 @@ class Recipe(TrainingRecipe):
         1,
         ge=1,
         le=4,
-        description="how much larger the exported swapper's crops are; their finer detail stays; ours",
+        description="how much smaller than its crops what the network sees is; finer detail stays; ours",
     )
     discriminator_channels: int = Field(16, ge=4, description="after a discriminator's first layer")
     discriminator_layers: int = Field(4, ge=1, le=6, description="of each discriminator")
@@ -145,8 +154,8 @@ class Recipe(TrainingRecipe):
             raise ValueError("mix without_triplets needs vanilla above 0")
         if self.true_swap_share and not self.true_swaps:
             raise ValueError("true_swap_share needs true_swaps: a dataset of `fstriplets synth swaps`")
-        if self.variant == "hourglass" and self.image_size % _HOURGLASS_SIDE:
-            raise ValueError("variant hourglass needs image_size 256 (or 512)")
+        if self.variant == "hourglass" and self.image_size % (_HOURGLASS_SIDE * self.enlarge):
+            raise ValueError("variant hourglass needs image_size 256 (or 512), times enlarge")
         if not any(any(loss.model_dump().values()) for loss in self.losses().values()):
             raise ValueError("all loss weights of the chosen outputs are 0: there is nothing to learn")
         return self

@@ -55,8 +55,8 @@ class Validation:
         self._device = next(identity.parameters()).device
 
     @torch.no_grad()
-    def measure(self, generator: nn.Module) -> dict[str, float]:
-        """Means over the samples.
+    def measure(self, generator: nn.Module, reader: Identity | None = None) -> dict[str, float]:
+        """Means over the samples; `reader`, by default the recogniser, reads the sources.
 
         Returns:
             `pixel_l1`: of swapped against result, 0..255, over the stored triplets; `pixel_l1_pair`: over
@@ -68,7 +68,7 @@ class Validation:
             a perfect swap has.
         """
         source, target, result = self._source, self._target, self._result
-        swapped = self.swapped(generator)
+        swapped = self.swapped(generator, reader)
         values: dict[str, float] = {}
         if (rows := self._strangers).any():
             wanted, before, made = (self._embeddings(images[rows]) for images in (source, target, swapped))
@@ -99,19 +99,19 @@ class Validation:
         return values
 
     @torch.no_grad()
-    def swapped(self, generator: nn.Module) -> Tensor:
+    def swapped(self, generator: nn.Module, reader: Identity | None = None) -> Tensor:
         """All samples swapped by a generator in evaluation mode: [N, 3, S, S] on the CPU."""
         rows = []
         pairs = zip(torch.split(self._source, _CHUNK), torch.split(self._target, _CHUNK), strict=True)
         for one, other in pairs:
-            embeddings = self._identity(one.to(self._device))
+            embeddings = (reader or self._identity)(one.to(self._device))
             rows.append(generator(other.to(self._device), embeddings).images[0].float().cpu())
         return torch.cat(rows)
 
-    def draw(self, generator: nn.Module, path: Path) -> None:
+    def draw(self, generator: nn.Module, path: Path, reader: Identity | None = None) -> None:
         """Rows of source, target, swapped, result; a result nobody knows is grey."""
         chosen = self._spread()
-        columns = [self._source, self._target, self.swapped(generator), self._result]
+        columns = [self._source, self._target, self.swapped(generator, reader), self._result]
         cells = torch.stack([column[chosen] for column in columns], dim=1)
         cells = F.pad(cells, (0, _GAP, 0, _GAP), value=1.0)
         rows, across, _, height, width = cells.shape

@@ -53,7 +53,7 @@ class FaceEmbedder(nn.Module):
         self,
         widths: tuple[int, int, int, int] = (20, 40, 80, 160),  # channels at 32, 16, 8 and 4 px
         features: int = 256,  # length of what both heads read
-        smooth_hidden: int = 768,  # width of the smooth head
+        smooth_hidden: int = 768,  # width of the smooth head; 0: none
     ) -> None:
         super().__init__()
         first, *rest = widths
@@ -68,13 +68,14 @@ class FaceEmbedder(nn.Module):
             nn.Flatten(),
         )
         self.identity = nn.Sequential(nn.Linear(features, 512, bias=False), nn.BatchNorm1d(512))
-        self.smooth = nn.Sequential(
-            nn.Linear(features, smooth_hidden, bias=False),
-            nn.BatchNorm1d(smooth_hidden),
-            nn.LeakyReLU(0.2),
-            nn.Linear(smooth_hidden, 512, bias=False),
-            nn.BatchNorm1d(512),
-        )
+        if smooth_hidden:
+            self.smooth = nn.Sequential(
+                nn.Linear(features, smooth_hidden, bias=False),
+                nn.BatchNorm1d(smooth_hidden),
+                nn.LeakyReLU(0.2),
+                nn.Linear(smooth_hidden, 512, bias=False),
+                nn.BatchNorm1d(512),
+            )
 
     def forward(
         self,

@@ -12,8 +12,11 @@ Where paper and release differ, this follows the release, whose weights then loa
 
 Ours, off by default: `attention_reach`. Nothing bounds the release's attention, and each of twelve decoder
 blocks multiplies features by a map that is linear in them; batch statistics hide that in training, and a
-photo unlike the training's then grows to infinity. And `enlarge`: the network swaps a smaller picture, and
-the change is added to the large one, whose finer detail stays: what a CPU can train at 64 px serves 128.
+photo unlike the training's then grows to infinity. `enlarge`: the network sees a smaller picture, and what
+it changes is applied to the large one: what a CPU can carry at 64 px serves 128. And `output_form: flow`:
+the output layers give no picture but what to do with the target, a flow, a colour residual and how much of
+the fine detail stays, all of them nothing at first; so pixels that need no change need not be drawn anew,
+and a face that changes its shape stays sharp. The rest of the network is the same.
 """
 
 from __future__ import annotations
@@ -29,13 +32,26 @@ from torch.nn.utils import spectral_norm
 
 from fstriplets.models.networks.shapes import check_shape
 
-__all__ = ["OUTPUTS", "VARIANTS", "Layout", "MobileFSGANDiscriminator", "MobileFSGANGenerator", "Swapped"]
+__all__ = [
+    "OUTPUTS",
+    "OUTPUT_FORMS",
+    "VARIANTS",
+    "Layout",
+    "MobileFSGANDiscriminator",
+    "MobileFSGANGenerator",
+    "Swapped",
+]
 
 _SLOPE = 0.01  # LeakyReLU of the generator
 _FULL = 256  # side the layers are named after; the network is convolutional and runs at others
 
 #: Allowed `outputs` of the generator: the paper's ablation takes the small ones away first.
 OUTPUTS: tuple[tuple[int, ...], ...] = ((256,), (256, 128), (256, 128, 64))
+
+#: What the output layers give: the swapped picture, or how it comes out of the target.
+OUTPUT_FORMS = ("image", "flow")
+_FLOW_REACH = 0.12  # how far a flow moves content at most, in halves of the side
+_DETAIL = 2.0  # logit of the share of the fine detail that stays at first
 
 
 @dataclass(frozen=True)
@@ -80,8 +96,8 @@ class Swapped(NamedTuple):
     """What the generator returns; an image is None where its output was not built."""
 
     full: Tensor | None  # [B, 3, S, S] in [-1, 1]
-    half: Tensor | None  # [B, 3, S/2, S/2] in [-1, 1]
-    quarter: Tensor | None  # [B, 3, S/4, S/4] in [-1, 1]
+    half: Tensor | None  # [B, 3, s/2, s/2], where the network sees s = S / enlarge
+    quarter: Tensor | None  # [B, 3, s/4, s/4]
     attributes: list[Tensor]  # kept maps of the attribute encoder, from the largest side down
 
     @property
@@ -191,6 +207,40 @@ class _Output(nn.Module):
         return torch.tanh(self.conv(x))
 
 
+class _FlowOutput(nn.Module):
+    """What to do with the target: [B, 6, s, s] of colour residual (3), flow (2) and kept detail (1)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 6, 3, padding=1)
+        nn.init.zeros_(self.conv.weight)
+        nn.init.zeros_(self.conv.bias)
+        with torch.no_grad():
+            self.conv.bias[5] = _DETAIL
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = self.conv(x)
+        colour, flow = 2 * torch.tanh(maps[:, :3]), _FLOW_REACH * torch.tanh(maps[:, 3:5])
+        return torch.cat([colour, flow, torch.sigmoid(maps[:, 5:])], dim=1)
+
+
+def _applied(maps: Tensor, targets: Tensor) -> Tensor:
+    """The targets [B, 3, S, S] as maps [B, 6, s, s] change them; S a multiple of s."""
+    size, times = targets.shape[-1], targets.shape[-1] // maps.shape[-1]
+    large = _larger(maps, times)
+    colour, flow, detail = large[:, :3], large[:, 3:5], large[:, 5:]
+    places = (torch.arange(size, dtype=maps.dtype, device=maps.device) + 0.5) * (2 / size) - 1
+    across, down = places[None, :].expand(size, size), places[:, None].expand(size, size)
+    grid = torch.stack([across, down], dim=-1)[None] + flow.permute(0, 2, 3, 1)
+    moved = F.grid_sample(targets, grid, padding_mode="border", align_corners=False)
+    coarse = _larger(F.avg_pool2d(moved, max(2, times)), max(2, times))
+    return coarse + colour + detail * (moved - coarse)
+
+
+def _larger(images: Tensor, times: int) -> Tensor:
+    return F.interpolate(images, scale_factor=times, mode="bilinear") if times > 1 else images
+
+
 class _IdentityEncoder(nn.Module):
     """Down to `identity_bottom`, replacing the identity on the way, and up again with skips."""
 
@@ -247,9 +297,12 @@ class _AttributeEncoder(nn.Module):
 class _Decoder(nn.Module):
     """Goes up from the identity branch's end, reading the attribute maps from the last to the first."""
 
-    def __init__(self, layout: Layout, widths: dict[int, int], outputs: Sequence[int], reach: float) -> None:
+    def __init__(
+        self, layout: Layout, widths: dict[int, int], outputs: Sequence[int], reach: float, form: str
+    ) -> None:
         super().__init__()
         self.outputs = tuple(outputs)
+        output = _FlowOutput if form == "flow" else _Output
         self.sides = sorted(layout.decoder_blocks)
         self.blocks = layout.decoder_blocks
         self.attribute_blocks = layout.attribute_blocks
@@ -259,7 +312,7 @@ class _Decoder(nn.Module):
             for index in self._indices(side):
                 self.add_module(f"b{side}_{index}", _DecoderBlock(widths[side], layout.fuse, reach))
             if side in self.outputs:
-                self.add_module(f"image{side}_output", _Output(widths[side]))
+                self.add_module(f"image{side}_output", output(widths[side]))
 
     def _indices(self, side: int) -> range:
         """The attribute maps of this side that are read, last first; 0 is the side's first map."""
@@ -267,7 +320,7 @@ class _Decoder(nn.Module):
         return range(last, last - self.blocks[side], -1)
 
     def forward(self, x: Tensor, kept: list[Tensor]) -> dict[int, Tensor]:
-        images: dict[int, Tensor] = {}
+        made: dict[int, Tensor] = {}
         end = len(kept)
         for side in self.sides:
             if side > self.sides[0]:
@@ -277,8 +330,8 @@ class _Decoder(nn.Module):
                 x = self.get_submodule(f"b{side}_{index}")(x, kept[first + index])
             end = first
             if side in self.outputs:
-                images[side] = self.get_submodule(f"image{side}_output")(x)
-        return images
+                made[side] = self.get_submodule(f"image{side}_output")(x)
+        return made
 
 
 class MobileFSGANGenerator(nn.Module):
@@ -295,14 +348,17 @@ class MobileFSGANGenerator(nn.Module):
         outputs: Sequence[int] = (256, 128, 64),  # one of OUTPUTS, named for an input of 256
         attention_reach: float = 0.0,  # how far attention may leave 0.5; 0: unbounded, as released
         enlarge: int = 1,  # inputs are so many times larger than what the network sees
+        output_form: str = "image",  # one of OUTPUT_FORMS
     ) -> None:
         super().__init__()
         if variant not in VARIANTS:
             raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
         if tuple(outputs) not in OUTPUTS:
             raise ValueError(f"outputs must be one of {', '.join(map(str, OUTPUTS))}, got {tuple(outputs)}")
+        if output_form not in OUTPUT_FORMS:
+            raise ValueError(f"output_form must be one of {', '.join(OUTPUT_FORMS)}, got {output_form!r}")
         layout = VARIANTS[variant]
-        self.embedding_size, self.enlarge = embedding_size, enlarge
+        self.embedding_size, self.enlarge, self.output_form = embedding_size, enlarge, output_form
         halvings = _FULL // min(layout.identity_bottom, *layout.attribute_blocks)
         #: The input's sides must be multiples of this.
         self.stride = halvings * enlarge
@@ -311,7 +367,7 @@ class MobileFSGANGenerator(nn.Module):
         self.encoder_head = _Head(num_channels)
         self.identity_encoder = _IdentityEncoder(layout, widths, embedding_size)
         self.attribute_encoder = _AttributeEncoder(layout, widths)
-        self.decoder = _Decoder(layout, widths, outputs, attention_reach)
+        self.decoder = _Decoder(layout, widths, outputs, attention_reach, output_form)
 
     def forward(
         self,
@@ -320,18 +376,23 @@ class MobileFSGANGenerator(nn.Module):
     ) -> Swapped:
         check_shape("targets", targets, [None, 3, None, None], multiple_of=self.stride)
         check_shape("embeddings", embeddings, [targets.shape[0], self.embedding_size])
-        if self.enlarge == 1:
-            return self._swapped(targets, embeddings)
-        small = F.avg_pool2d(targets, self.enlarge)
-        made = self._swapped(small, embeddings)
-        change = F.interpolate(made.images[0] - small, scale_factor=self.enlarge, mode="bilinear")
-        return Swapped((targets + change).clamp(-1, 1), None, None, made.attributes)
-
-    def _swapped(self, targets: Tensor, embeddings: Tensor) -> Swapped:
-        identity, attribute = self.encoder_head(targets)
+        small = F.avg_pool2d(targets, self.enlarge) if self.enlarge > 1 else targets
+        identity, attribute = self.encoder_head(small)
         kept = self.attribute_encoder(attribute)
-        images = self.decoder(self.identity_encoder(identity, embeddings), kept)
+        made = self.decoder(self.identity_encoder(identity, embeddings), kept)
+        images = {side: self._image(side, output, targets, small) for side, output in made.items()}
         return Swapped(images.get(256), images.get(128), images.get(64), kept)
+
+    def _image(self, side: int, made: Tensor, targets: Tensor, small: Tensor) -> Tensor:
+        """The picture an output layer means; within [-1, 1] once the network is trained."""
+        scaled = targets if side == _FULL else F.avg_pool2d(small, _FULL // side)
+        if self.output_form == "flow":
+            image = _applied(made, scaled)
+        elif side == _FULL and self.enlarge > 1:
+            image = targets + _larger(made - small, self.enlarge)
+        else:
+            return made
+        return image if self.training else image.clamp(-1, 1)
 
 
 class _PatchDiscriminator(nn.Module):
