@@ -1,4 +1,4 @@
-"""Line charts as one PNG, drawn with OpenCV: three panels a row, a legend in each."""
+"""Line charts as one PNG, drawn with OpenCV: three panels a row, a legend under each title."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 
 __all__ = ["Panel", "draw"]
 
-WIDTH, HEIGHT, ACROSS = 460, 340, 3
-LEFT, RIGHT, TOP, BOTTOM = 62, 14, 40, 40  # margins of a panel
+WIDTH, HEIGHT, ACROSS = 460, 370, 3
+LEFT, RIGHT, TOP, BOTTOM = 62, 14, 78, 40  # margins of a panel
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 INK, FAINT = (40, 40, 40), (225, 225, 225)
 #: BGR, by the order of first use; the same name has the same colour in all panels.
@@ -61,20 +61,18 @@ def _panel(panel: Panel, colours: dict[str, tuple[int, int, int]]) -> np.ndarray
     for tick in (0, last / 2, last):
         _write(picture, f"{tick:,.0f}", (place(tick, low)[0] - 16, HEIGHT - 20), 0.4)
     _write(picture, "steps", (WIDTH // 2 + 40, HEIGHT - 6), 0.4)
-    middle = place(0, (low + high) / 2)[1]
-    late = [place(x, y)[1] < middle for x, y in points if x > last / 2]
-    top = TOP + 12 if sum(late) < len(late) / 2 else HEIGHT - BOTTOM - 8 - 16 * len(panel.lines)
-    for row, (name, line) in enumerate(panel.lines.items()):
+    for index, (name, line) in enumerate(panel.lines.items()):
         corners = np.array([place(x, y) for x, y in line], np.int32)
         cv2.polylines(picture, [corners], False, colours[name], 2, cv2.LINE_AA)
         for corner in corners:
             cv2.circle(picture, tuple(map(int, corner)), 3, colours[name], -1, cv2.LINE_AA)
-        _legend(picture, top + 16 * row, name, colours[name])
+        _legend(picture, index, name, colours[name])
     return picture
 
 
-def _legend(picture: np.ndarray, y: int, name: str, colour: tuple[int, int, int]) -> None:
-    x = WIDTH - 160
+def _legend(picture: np.ndarray, index: int, name: str, colour: tuple[int, int, int]) -> None:
+    """Two a row, between title and lines."""
+    x, y = LEFT + index % 2 * 190, 42 + index // 2 * 17
     cv2.line(picture, (x, y), (x + 18, y), colour, 2, cv2.LINE_AA)
     _write(picture, name, (x + 24, y + 4), 0.4)
 
