@@ -224,9 +224,9 @@ class _FlowOutput(nn.Module):
         return torch.cat([colour, flow, torch.sigmoid(maps[:, 5:])], dim=1)
 
 
-def _applied(maps: Tensor, targets: Tensor) -> Tensor:
-    """The targets [B, 3, S, S] as maps [B, 6, s, s] change them; S a multiple of s."""
-    size, times = targets.shape[-1], targets.shape[-1] // maps.shape[-1]
+def _applied(maps: Tensor, targets: Tensor, times: int) -> Tensor:
+    """The targets [B, 3, S, S] as maps [B, 6, S/times, S/times] change them."""
+    size = int(targets.shape[-1])
     large = _larger(maps, times)
     colour, flow, detail = large[:, :3], large[:, 3:5], large[:, 5:]
     places = (torch.arange(size, dtype=maps.dtype, device=maps.device) + 0.5) * (2 / size) - 1
@@ -387,7 +387,7 @@ class MobileFSGANGenerator(nn.Module):
         """The picture an output layer means; within [-1, 1] once the network is trained."""
         scaled = targets if side == _FULL else F.avg_pool2d(small, _FULL // side)
         if self.output_form == "flow":
-            image = _applied(made, scaled)
+            image = _applied(made, scaled, self.enlarge if side == _FULL else 1)
         elif side == _FULL and self.enlarge > 1:
             image = targets + _larger(made - small, self.enlarge)
         else:
