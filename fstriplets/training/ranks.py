@@ -137,7 +137,7 @@ def sync_batch_norm(network: nn.Module) -> nn.Module:
         return converted
     for module in list(network.modules()):
         for name, child in module.named_children():
-            if type(child) in (nn.BatchNorm1d, nn.BatchNorm2d):
+            if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d) and not isinstance(child, _SyncedBatchNorm):
                 setattr(module, name, _SyncedBatchNorm.of(child))
     return network
 

@@ -214,9 +214,7 @@ class _FlowOutput(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(channels, 6, 3, padding=1)
         nn.init.zeros_(self.conv.weight)
-        nn.init.zeros_(self.conv.bias)
-        with torch.no_grad():
-            self.conv.bias[5] = _DETAIL
+        self.conv.bias = nn.Parameter(torch.tensor([0.0] * 5 + [_DETAIL]))
 
     def forward(self, x: Tensor) -> Tensor:
         maps = self.conv(x)
