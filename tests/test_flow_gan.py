@@ -320,6 +320,20 @@ def test_a_step_lowers_the_loss(drawn_pairs: Path) -> None:
     assert losses[-1] < 0.9 * losses[0]
 
 
+def test_readers_of_faces_pull_the_generator_too(drawn_pairs: Path) -> None:
+    plain, read = (
+        EditorJob(recipe(identity=weight, attributes=weight), drawn_pairs) for weight in (0.0, 5.0)
+    )
+    batch = plain.batch(0)
+    without, values = plain.step(0, batch), read.step(0, batch)
+    assert values.keys() - without.keys() == {"identity", "attributes"}
+    assert min(values["identity"], values["attributes"]) > 0
+    more = 5.0 * (values["identity"] + values["attributes"])
+    assert values["loss"] == pytest.approx(without["loss"] + more, rel=1e-4)
+    same = zip(plain.generator.parameters(), read.generator.parameters(), strict=True)
+    assert any(not torch.equal(a, b) for a, b in same)
+
+
 def test_a_stopped_training_ends_with_the_same_weights(drawn_pairs: Path, tmp_path: Path) -> None:
     through = EditorJob(recipe(), drawn_pairs)
     for step in range(4):

@@ -2,7 +2,8 @@
 
 The generator is pulled to the truth (L1 and gradients, each region of an edit weighing the same however
 small or faint it is; at the landmarks the flow is known), kept from touching anything else, and made
-sharp by a conditional patch discriminator with feature matching. That its features tell the parts of the
+sharp by a conditional patch discriminator with feature matching. What it makes must be read as the truth is,
+by a recogniser and an analyser of attributes (edit_readers.py). That its features tell the parts of the
 face apart makes them useful within few pairs. Losses are taken in a window round the
 edit, at full resolution.
 """
@@ -29,6 +30,7 @@ from fstriplets.models.networks.flow_gan import (
     compose,
 )
 from fstriplets.training.edit_pairs import Batch, EditPairs
+from fstriplets.training.edit_readers import EditReaders, put_back
 from fstriplets.training.loop import warmup_cosine
 from fstriplets.training.pairs import PairSet
 from fstriplets.training.recipe import TrainingRecipe
@@ -62,6 +64,10 @@ class Recipe(TrainingRecipe):
     smooth: float = Field(3.0, ge=0, description="weight of the flow's total variation")
     mask: float = Field(0.03, ge=0, description="weight of the mean mask")
     mask_outside: float = Field(0.3, ge=0, description="weight of mask, flow and gain outside the region")
+    identity: float = Field(0.0, ge=0, description="weight of 1 - cosine to the truth's embedding")
+    attributes: float = Field(
+        0.0, ge=0, description="weight of the attributes' cross-entropy to those of the truth"
+    )
     adversarial: float = Field(0.15, ge=0, description="weight of the discriminator's verdict")
     features: float = Field(1.0, ge=0, description="weight of feature matching")
     adversarial_from: int = Field(1500, ge=0, description="step from which the discriminator takes part")
@@ -93,6 +99,7 @@ class EditorJob:
         self._train = EditPairs(PairSet(data, "train", recipe.people), recipe.edits, recipe.window)
         self._held_out: EditPairs | None = None
         self._data = data
+        self._readers = EditReaders() if recipe.identity or recipe.attributes else None
 
     def batch(self, step: int) -> Batch:
         """Pairs of a step."""
@@ -116,6 +123,9 @@ class EditorJob:
         values = self._truth(result, edited, region) | self._thrift(maps, region)
         values["landmarks"] = _misplaced(maps.flow, batch)
         values["parts"] = F.nll_loss(self.generator.likely_parts(features).clamp(min=1e-6).log(), batch.parts)
+        if self._readers is not None:
+            whole = put_back(batch.edited, result, batch.windows)
+            values |= self._readers.losses(whole, batch.edited)
         if step >= self.recipe.adversarial_from:
             side = window * 3 // 4 // 16 * 16  # the middle is enough, and cheaper
             middle = slice((window - side) // 2, (window + side) // 2)
