@@ -23,6 +23,7 @@ from tiny_dataset import make_shard
 from fstriplets.errors import ConfigError, DatasetError, OutputError, WeightsError
 from fstriplets.faces.templates import template_points
 from fstriplets.models.networks.mobilefsgan import MobileFSGANGenerator
+from fstriplets.swapping import load_swapper
 from fstriplets.training.board import board
 from fstriplets.training.loop import Progress, run_training
 from fstriplets.training.losses import PerceptualLoss
@@ -321,6 +322,12 @@ def test_the_adversarial_forms_differ_as_paper_and_code_do(scene: dict[str, Any]
     assert values == {"paper": pytest.approx(-score), "code": pytest.approx(1 - score)}
 
 
+def test_what_the_recogniser_sees_is_averaged_not_skipped() -> None:
+    checks = (torch.arange(512)[:, None] + torch.arange(512)) % 2 * 2.0 - 1
+    seen = FaceCrop("ffhq", "arcface", 64)(checks.expand(1, 3, 512, 512))
+    assert seen.abs().max() < 0.05
+
+
 def test_the_recogniser_sees_its_own_crop() -> None:
     size = 128
     marked = torch.zeros(1, 3, size, size)
@@ -468,6 +475,25 @@ def test_a_run_may_start_from_an_earlier_ones_weights(dataset: Path, tmp_path: P
         assert all(torch.equal(value, shipped[name]) for name, value in network.state_dict().items())
     fresh = SwapJob(tiny(seed=2), dataset).generator.state_dict()
     assert any(not torch.equal(value, shipped[name]) for name, value in fresh.items())
+
+
+def test_a_swapper_of_flows_may_take_larger_crops_than_it_was_trained_on(
+    dataset: Path, tmp_path: Path
+) -> None:
+    job = SwapJob(tiny(output_form="flow", crop_size=128), dataset)
+    job.step(0, job.batch(0))
+    (path,) = job.export(tmp_path)
+    generator, settings = load_swapper(path)
+    assert (settings.size, settings.enlarge, settings.output_form) == (128, 2, "flow")
+    smooth = torch.nn.functional.interpolate(torch.rand(1, 3, 8, 8) - 0.5, 128, mode="bilinear")
+    embedding = torch.nn.functional.normalize(torch.randn(1, 512))
+    small = torch.nn.functional.avg_pool2d(smooth, 2)
+    with torch.no_grad():
+        large, usual = (g(x, embedding).full for g, x in ((generator, smooth), (job.average.network, small)))
+    assert (torch.nn.functional.avg_pool2d(large, 2) - usual).abs().mean() < 0.01
+    assert (usual - small).abs().mean() > 0.01  # it does something
+    with pytest.raises(ValueError, match="crop_size needs output_form flow"):
+        tiny(crop_size=128)
 
 
 def test_a_start_that_does_not_fit_names_its_key(dataset: Path, tmp_path: Path) -> None:

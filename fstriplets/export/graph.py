@@ -109,12 +109,14 @@ class _Window(nn.Module):
             rows = torch.eye(size)[:, None, None, :, None].expand(size, 1, 3, size, size)
             self.register_buffer("weights", torch.stack([crop(row)[0, 0, :, 0] for row in rows], dim=1))
         else:
-            self.register_buffer("weights", crop.grid(size))
+            self.shrink = crop.shrink(size)
+            self.register_buffer("weights", crop.grid(size // self.shrink))
 
     def forward(self, images: Tensor) -> Tensor:
         weights = cast(Tensor, self.weights)
         if self.upright:
             return weights @ images @ weights.T
+        images = F.avg_pool2d(images, self.shrink) if self.shrink > 1 else images
         return F.grid_sample(images, weights, padding_mode="reflection", align_corners=False)
 
 

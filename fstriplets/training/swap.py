@@ -359,6 +359,7 @@ class SwapJob:
 
     def _described(self) -> dict[str, str]:
         recipe = self.recipe
+        size = recipe.crop_size or recipe.image_size
         described = {
             "architecture": "MobileFSGAN generator",
             "variant": recipe.variant,
@@ -367,8 +368,8 @@ class SwapJob:
             "attention_reach": f"{recipe.attention_reach:g}",
             "output_form": recipe.output_form,
             "embedding_size": str(self.identity.embedding_size),
-            "image_size": str(recipe.image_size),
-            "enlarge": str(recipe.enlarge),
+            "image_size": str(size),
+            "enlarge": str(size * recipe.enlarge // recipe.image_size),
             "crop": self.crop,
             "embedder": self.identity.origin.name if self.embedder is None else OWN,
             "id_loss": self.identity.origin.name,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +80,8 @@ class FaceCrop(nn.Module):
             return F.interpolate(window, (self.side, self.side), mode="bilinear", align_corners=True)
         if self.have == self.want:
             return F.interpolate(images, (self.side, self.side), mode="bilinear", antialias=True)
+        if (times := self.shrink(size)) > 1:
+            images, size = F.avg_pool2d(images, times), size // times
         grid = self.grid(size).to(images.device).expand(len(images), -1, -1, -1)
         return F.grid_sample(images, grid.to(images.dtype), padding_mode="reflection", align_corners=False)
 
@@ -87,12 +90,21 @@ class FaceCrop(nn.Module):
         """Whether rows and columns stay rows and columns, so that the crop is a window, resized."""
         return self.have == self.want or (self.have, self.want) == ("ffhq", "mobilefsgan")
 
+    def shrink(self, size: int) -> int:
+        """By what power of 2 pictures are averaged first, so that sampling them skips no pixels."""
+        (a, b), _ = self._matrix(size)[:, :2].tolist()
+        return int(2 ** max(0, math.floor(math.log2(math.hypot(a, b)))))
+
     def grid(self, size: int) -> Tensor:
         """Where each pixel of a crop that is not upright lies in ours: [1, side, side, 2] in -1..1."""
-        matrix = similarity(template_points(self.want, self.side), template_points(self.have, size))
+        matrix = self._matrix(size)
         y, x = np.mgrid[: self.side, : self.side].astype(np.float64)
         places = np.stack([x, y, np.ones_like(x)], axis=-1) @ matrix.T
         return torch.from_numpy(((places + 0.5) * 2 / size - 1)[None].astype(np.float32))
+
+    def _matrix(self, size: int) -> np.ndarray:
+        """[2, 3]: pixels of the wanted crop to ours."""
+        return np.asarray(similarity(template_points(self.want, self.side), template_points(self.have, size)))
 
 
 class Identity(nn.Module):

@@ -82,6 +82,12 @@ class Recipe(TrainingRecipe):
         le=4,
         description="how much smaller than its crops what the network sees is; finer detail stays; ours",
     )
+    crop_size: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="side of the crops the exported swapper takes, for output_form flow; 0: image_size; ours",
+    )
     discriminator_channels: int = Field(16, ge=4, description="after a discriminator's first layer")
     discriminator_layers: int = Field(4, ge=1, le=6, description="of each discriminator")
 
@@ -156,6 +162,12 @@ class Recipe(TrainingRecipe):
             raise ValueError("true_swap_share needs true_swaps: a dataset of `fstriplets synth swaps`")
         if self.variant == "hourglass" and self.image_size % (_HOURGLASS_SIDE * self.enlarge):
             raise ValueError("variant hourglass needs image_size 256 (or 512), times enlarge")
+        if self.crop_size and (
+            self.output_form != "flow" or self.crop_size % (self.image_size // self.enlarge)
+        ):
+            raise ValueError(
+                "crop_size needs output_form flow and must be a multiple of image_size / enlarge"
+            )
         if not any(any(loss.model_dump().values()) for loss in self.losses().values()):
             raise ValueError("all loss weights of the chosen outputs are 0: there is nothing to learn")
         return self
