@@ -22,7 +22,6 @@ import yaml
 
 from benchmarks.ablation_report import measure, write_report
 from fstriplets.errors import FstripletsError, Interrupted
-from fstriplets.training.loop import completed
 from fstriplets.training.session import Session, run_here
 from fstriplets.training.swap_recipe import Recipe
 
@@ -118,7 +117,7 @@ def _done(folder: Path, values: dict[str, Any]) -> bool:
     """Whether a variant is measured; by this recipe, else the run's folder is refused."""
     if not (folder / "measures.json").is_file():
         return False
-    begun = completed(json.loads((folder / "recipe.json").read_text()), Recipe.defaults())
+    begun = Recipe.completed(json.loads((folder / "recipe.json").read_text()))
     wanted = json.loads(json.dumps(Recipe(**values).model_dump(mode="json")))
     if differ := sorted(key for key in wanted if begun.get(key) != wanted[key]):
         sys.exit(f"{folder} was trained by another recipe ({', '.join(differ)}): choose another --output")

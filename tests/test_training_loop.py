@@ -137,11 +137,20 @@ def test_recipes_are_checked(tmp_path: Path) -> None:
 @pytest.mark.parametrize("trainer", list(TRAINERS))
 def test_every_trainer_knows_its_defaults(trainer: str) -> None:
     recipe = import_module(TRAINERS[trainer][1]).Recipe
-    defaults = recipe.defaults()
+    defaults = recipe.completed({})
     assert defaults == json.loads(json.dumps(defaults))
     required = {name: recipe.model_fields[name] for name in recipe.model_fields.keys() - defaults.keys()}
     assert all(field.is_required() for field in required.values())
     assert {"seed", "validate_every"} <= defaults.keys()
+
+
+def test_groups_of_keys_are_completed_and_mappings_that_are_a_value_are_not() -> None:
+    from fstriplets.training.editor import Recipe as Editor
+    from fstriplets.training.swap_recipe import Recipe as Swap
+
+    assert Swap.completed({"loss_256": {"id": 3.0}})["loss_256"]["id"] == 3.0
+    assert Swap.completed({"loss_256": {"id": 3.0}})["loss_256"]["l1"] == 0.0
+    assert Editor.completed({"edits": {"grin": 2.0}})["edits"] == {"grin": 2.0}
 
 
 _FAULTS = """

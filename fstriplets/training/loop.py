@@ -40,7 +40,6 @@ __all__ = [
     "Drawing",
     "Job",
     "Progress",
-    "completed",
     "load_run",
     "run_training",
     "seed_step",
@@ -133,7 +132,7 @@ def run_training(
     max_minutes: float | None = None,
     report: Callable[[Progress], None] | None = None,
     stopped: Callable[[], bool] | None = None,
-    defaults: Mapping[str, Any] | None = None,
+    completed: Callable[[dict[str, Any]], dict[str, Any]] = dict,
 ) -> bool:
     """Trains to `steps`, from the folder's checkpoint where there is one.
 
@@ -143,7 +142,7 @@ def run_training(
         max_minutes: stop, with a checkpoint, after so long.
         report: called every `log_every` steps and after each validation.
         stopped: asked after each step whether the user wants it to stop, where no signal can tell.
-        defaults: of the recipe's keys; what a key is taken to be in a folder begun before there was one.
+        completed: gives a recipe's plain values those of keys there were not when they were written.
 
     Returns:
         True when all steps are done and the weights are exported.
@@ -156,7 +155,7 @@ def run_training(
     started = time.monotonic()
     ranks = these_ranks()
     if ranks.first:
-        _claim(folder, recipe, defaults or {})
+        _claim(folder, recipe, completed)
     first = load_run(folder, job)
     saved = time.monotonic()
     sums = _Sums()
@@ -272,7 +271,9 @@ def _batches(job: Job, first: int, steps: int) -> Iterator[tuple[int, Any, float
                 future.cancel()
 
 
-def _claim(folder: Path, recipe: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+def _claim(
+    folder: Path, recipe: Mapping[str, Any], completed: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
     """Marks the folder as this recipe's run."""
     mark = folder / "recipe.json"
     stated = json.loads(json.dumps(dict(recipe), sort_keys=True))
@@ -281,7 +282,7 @@ def _claim(folder: Path, recipe: Mapping[str, Any], defaults: Mapping[str, Any])
         if not mark.is_file():
             mark.write_text(json.dumps(stated, indent=1, sort_keys=True) + "\n")
             return
-        begun = completed(json.loads(mark.read_text()), json.loads(json.dumps(dict(defaults))))
+        begun = json.loads(json.dumps(completed(json.loads(mark.read_text()))))
     except (OSError, ValueError) as error:
         raise OutputError(f"cannot use the run folder {folder}: {error}") from error
     if begun != stated:
@@ -289,16 +290,6 @@ def _claim(folder: Path, recipe: Mapping[str, Any], defaults: Mapping[str, Any])
         raise OutputError(
             f"{folder} holds a run with another recipe ({', '.join(differ)} differ): choose another --output"
         )
-
-
-def completed(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe's plain values with what was not a key yet when they were written, groups of keys included."""
-    groups = {
-        key: {**default, **values[key]}
-        for key, default in defaults.items()
-        if isinstance(default, dict) and isinstance(values.get(key), dict)
-    }
-    return {**defaults, **values, **groups}
 
 
 def _save(folder: Path, job: Job, step: int) -> None:

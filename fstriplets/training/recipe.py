@@ -43,15 +43,23 @@ class TrainingRecipe(BaseModel):
     validate_every: int = Field(1000, ge=0, description="steps between validations; 0: at the end only")
 
     @classmethod
-    def defaults(cls) -> dict[str, Any]:
-        """Plain values of the keys that need not be given."""
+    def completed(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Plain values with the defaults of keys that there were not when they were written.
+
+        Groups of keys are completed too; a mapping that is one value is not.
+        """
         given = {
             name: field.get_default(call_default_factory=True)
             for name, field in cls.model_fields.items()
             if not field.is_required()
         }
         plain: dict[str, Any] = cls.model_construct(**given).model_dump(mode="json", include=set(given))
-        return plain
+        groups = {
+            name: {**plain[name], **values[name]}
+            for name, default in given.items()
+            if isinstance(default, BaseModel) and isinstance(values.get(name), dict)
+        }
+        return {**plain, **values, **groups}
 
 
 def load_training(

@@ -118,5 +118,5 @@ def _run(
         max_minutes=session.max_minutes,
         report=report if ranks.first else None,
         stopped=stopped,
-        defaults=type(recipe).defaults(),
+        completed=type(recipe).completed,
     )
