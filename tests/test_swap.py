@@ -386,7 +386,7 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
 
 
 def test_the_bundled_swapper_leaves_the_targets_identity_but_not_its_pose() -> None:
-    model = load_model("mobilefsgan_128", device="cpu")
+    model = load_model("mobilefsgan_256", device="cpu")
     config = load_config(None, [f"image_size={model.size}", "detector=bundled", "landmarker=bundled"])
     rows, _ = evaluate_photo_swaps(Path("demo"), config, FaceStage(config), model, 6)
     swapped = rows[0]

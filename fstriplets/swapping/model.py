@@ -48,10 +48,10 @@ RUNTIMES = ("auto", "torch", "onnx")
 _RELEASE_SIDE = 256
 _OF_RUN = Path("export", "swapper.safetensors")
 _NO_WEIGHTS = """there are no swapper's weights: what fstriplets ships is an early stage, to train on from
-train one:     fstriplets train swap train-swap-small --data DATASET --set start=mobilefsgan_128 --output RUN
+train one:     fstriplets train swap train-swap-small --data DATASET --set start=mobilefsgan_256 --output RUN
                then --weights RUN/export/swapper.safetensors
 or take the MobileFSGAN release's: --weights GENERATOR.pth --embedder MOBILEFACENET.pth
-or see how far the shipped one is:  --weights mobilefsgan_128"""
+or see how far the shipped one is:  --weights mobilefsgan_256"""
 
 
 class Model(Protocol):
