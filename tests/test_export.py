@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from test_swap import FLAGS, demo, pixels_of
-from tiny_dataset import make_shard
+from tiny_dataset import make_shard, make_splits
 
 from fstriplets.cli.app import run
 from fstriplets.errors import (
@@ -61,10 +61,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("export") / "triplets"
-    make_shard(folder, 0, people=2, photos=2)
-    make_shard(folder, 9, people=2, photos=2, split="val")
-    return folder
+    return make_splits(tmp_path_factory.mktemp("export") / "triplets")
 
 
 @pytest.fixture(scope="module")

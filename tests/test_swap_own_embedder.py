@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from tiny_dataset import make_shard
+from tiny_dataset import make_splits
 
 from fstriplets.errors import ConfigError, WeightsError
 from fstriplets.models.networks.mobilefsgan import MobileFSGANGenerator
@@ -31,10 +31,7 @@ def recipe(**changes: Any) -> Recipe:
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("swap") / "triplets"
-    make_shard(folder, 0, people=2, photos=2)
-    make_shard(folder, 1, people=2, photos=2, split="val")
-    return folder
+    return make_splits(tmp_path_factory.mktemp("swap") / "triplets")
 
 
 @pytest.fixture(scope="module", params=["face_embedder", "seeded"])

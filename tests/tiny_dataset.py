@@ -37,6 +37,13 @@ def colour(name: str) -> np.ndarray:
     return np.full((SIZE, SIZE, 3), rgb, dtype=np.uint8)
 
 
+def make_splits(folder: Path) -> Path:
+    """The folder, with a shard of `train` and one of `val` in it, of two people each."""
+    make_shard(folder, 0, people=2, photos=2)
+    make_shard(folder, 9, people=2, photos=2, split="val")
+    return folder
+
+
 def make_shard(
     store: Store | str | Path,
     number: int = 0,

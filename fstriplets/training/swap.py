@@ -103,37 +103,30 @@ class SwapJob:
         return values
 
     def state(self) -> dict[str, Any]:
-        """Networks, optimisers, average, and the stream's place behind the last batch used."""
-        state: dict[str, Any] = {
-            "generator": self.generator.state_dict(),
-            "average": self.average.network.state_dict(),
-            "generator_optimiser": self._g.state_dict(),
-            "place": self._place,
-        }
-        if self.discriminator is not None and self._d is not None:
-            state["discriminator"] = self.discriminator.state_dict()
-            state["discriminator_optimiser"] = self._d.state_dict()
-        if self.embedder is not None and self.embedder_average is not None and self._e is not None:
-            state["embedder"] = self.embedder.state_dict()
-            state["embedder_average"] = self.embedder_average.network.state_dict()
-            state["embedder_optimiser"] = self._e.state_dict()
-        return state
+        """Networks, optimisers, averages, and the stream's place behind the last batch used."""
+        return {**{name: part.state_dict() for name, part in self._parts().items()}, "place": self._place}
 
     def load(self, state: dict[str, Any]) -> None:
         """Takes up a `state`, of any number of ranks."""
-        self.generator.load_state_dict(state["generator"])
-        self.average.network.load_state_dict(state["average"])
-        self._g.load_state_dict(state["generator_optimiser"])
-        if self.discriminator is not None and self._d is not None:
-            self.discriminator.load_state_dict(state["discriminator"])
-            self._d.load_state_dict(state["discriminator_optimiser"])
-        if self.embedder is not None and self.embedder_average is not None and self._e is not None:
-            self.embedder.load_state_dict(state["embedder"])
-            self.embedder_average.network.load_state_dict(state["embedder_average"])
-            self._e.load_state_dict(state["embedder_optimiser"])
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
         if state["place"] is not None:
             self._place = state["place"]
             self._stream.seek(state["place"])
+
+    def _parts(self) -> dict[str, Any]:
+        """What a checkpoint holds, by its name there; not what the recipe does without."""
+        parts = {
+            "generator": self.generator,
+            "average": self.average.network,
+            "generator_optimiser": self._g,
+            "discriminator": self.discriminator,
+            "discriminator_optimiser": self._d,
+            "embedder": self.embedder,
+            "embedder_average": self.embedder_average.network if self.embedder_average else None,
+            "embedder_optimiser": self._e,
+        }
+        return {name: part for name, part in parts.items() if part is not None}
 
     def validate(self) -> dict[str, float]:
         """Measures of the averaged generator on the val split; nothing where there is none."""

@@ -7,6 +7,7 @@ imported them, the bundled recogniser and face analyser stand in, and whoever as
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -61,6 +62,12 @@ class Origin:
     licence: str
 
 
+@functools.lru_cache
+def _to_crop(have: str, want: str, side: int, size: int) -> np.ndarray:
+    """[2, 3]: pixels of the template `want` at `side` px to those of `have` at `size` px."""
+    return np.asarray(similarity(template_points(want, side), template_points(have, size)))
+
+
 class FaceCrop(nn.Module):
     """Another template's crop cut out of aligned crops, differentiably: [B, 3, S, S] -> [B, 3, side, side].
 
@@ -92,19 +99,15 @@ class FaceCrop(nn.Module):
 
     def shrink(self, size: int) -> int:
         """By what power of 2 pictures are averaged first, so that sampling them skips no pixels."""
-        (a, b), _ = self._matrix(size)[:, :2].tolist()
+        (a, b), _ = _to_crop(self.have, self.want, self.side, size)[:, :2].tolist()
         return int(2 ** max(0, math.floor(math.log2(math.hypot(a, b)))))
 
     def grid(self, size: int) -> Tensor:
         """Where each pixel of a crop that is not upright lies in ours: [1, side, side, 2] in -1..1."""
-        matrix = self._matrix(size)
+        matrix = _to_crop(self.have, self.want, self.side, size)
         y, x = np.mgrid[: self.side, : self.side].astype(np.float64)
         places = np.stack([x, y, np.ones_like(x)], axis=-1) @ matrix.T
         return torch.from_numpy(((places + 0.5) * 2 / size - 1)[None].astype(np.float32))
-
-    def _matrix(self, size: int) -> np.ndarray:
-        """[2, 3]: pixels of the wanted crop to ours."""
-        return np.asarray(similarity(template_points(self.want, self.side), template_points(self.have, size)))
 
 
 class Identity(nn.Module):
