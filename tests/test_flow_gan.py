@@ -62,12 +62,12 @@ def run(
 
 
 def patch_maps(**values: tuple[float, ...]) -> np.ndarray:
-    """Maps that do something in the middle only, [SIDE, SIDE, 10]."""
-    maps = np.zeros((SIDE, SIDE, 10), np.float32)
+    """Maps that do something in the middle only, [10, SIDE, SIDE]."""
+    maps = np.zeros((10, SIDE, SIDE), np.float32)
     start = {"flow": 0, "gain": 2, "mask": 5, "colour": 6, "fade": 9}
     for name, value in values.items():
         k = start[name]
-        maps[96:160, 96:160, k : k + len(value)] = value
+        maps[k : k + len(value), 96:160, 96:160] = np.reshape(value, (-1, 1, 1))
     return maps
 
 
@@ -113,7 +113,7 @@ def test_the_editor_applies_maps_as_training_does() -> None:
     maps = patch_maps(
         flow=(0.1, -0.05), gain=(0.3, 0.2, 0.1), mask=(0.4,), colour=(0.2, 0.4, 0.6), fade=(0.7,)
     )
-    planes = torch.from_numpy(maps).permute(2, 0, 1)[None]
+    planes = torch.from_numpy(maps)[None]
     trained = compose(
         photo, Maps(planes[:, :2], planes[:, 2:5], planes[:, 5:6], planes[:, 6:9], planes[:, 9:])
     )

@@ -237,6 +237,27 @@ def test_a_generator_of_flows_begins_as_the_target_and_moves_content(enlarge: in
     assert change[:, 1:].abs().max() < 5e-3
 
 
+@pytest.mark.parametrize("size", [64, 128])
+def test_an_identity_map_is_blank_at_first_and_then_draws_the_embedding(size: int) -> None:
+    torch.manual_seed(0)
+    plain = MobileFSGANGenerator(4, 8, output_form="flow").eval()
+    mapped = MobileFSGANGenerator(4, 8, output_form="flow", identity_map=6).eval()
+    missing, unexpected = mapped.load_state_dict(plain.state_dict(), strict=False)
+    assert not unexpected
+    assert all(name.startswith("identity_map.") for name in missing)
+    for network in (plain, mapped):
+        torch.nn.init.normal_(network.decoder.get_submodule("image256_output").conv.weight, std=0.1)
+    mapped.decoder.load_state_dict(plain.decoder.state_dict())
+    target = torch.rand(1, 3, size, size) - 0.5
+    one, two = torch.nn.functional.normalize(torch.randn(2, 1, 8), dim=-1)
+    with torch.no_grad():
+        assert torch.equal(mapped(target, one).full, plain(target, one).full)
+        before = (mapped(target, one).full - mapped(target, two).full).abs().mean()
+        torch.nn.init.normal_(mapped.identity_map.map.weight)
+        after = (mapped(target, one).full - mapped(target, two).full).abs().mean()
+    assert after > 2 * before
+
+
 def test_an_enlarging_generator_adds_the_small_change_and_keeps_fine_detail() -> None:
     torch.manual_seed(0)
     network = MobileFSGANGenerator(4, 8, enlarge=2).eval()

@@ -446,12 +446,13 @@ def test_the_releases_generator_is_turned_to_rgb(tmp_path: Path) -> None:
     from fstriplets.models.networks.mobilefsgan import MobileFSGANGenerator
 
     torch.manual_seed(3)
-    bgr = MobileFSGANGenerator(8, 512).eval()
+    bgr = MobileFSGANGenerator(8, 256).eval()
     path = tmp_path / "G.pth"
     torch.save({f"module.{name}": value for name, value in bgr.state_dict().items()}, path)
     rgb, settings = load_swapper(path)
     assert (settings.size, settings.release) == (256, True)
-    image, vector = torch.rand(1, 3, 32, 32) * 2 - 1, torch.nn.functional.normalize(torch.rand(1, 512))
+    assert (settings.embedding_size, settings.attention_reach) == (256, 0)
+    image, vector = torch.rand(1, 3, 32, 32) * 2 - 1, torch.nn.functional.normalize(torch.rand(1, 256))
     with torch.inference_mode():
         theirs = bgr(image.flip(1), vector).full
         ours = rgb(image, vector).full

@@ -475,6 +475,12 @@ def test_a_run_may_start_from_an_earlier_ones_weights(dataset: Path, tmp_path: P
         assert all(torch.equal(value, shipped[name]) for name, value in network.state_dict().items())
     fresh = SwapJob(tiny(seed=2), dataset).generator.state_dict()
     assert any(not torch.equal(value, shipped[name]) for name, value in fresh.items())
+    mapped = SwapJob(tiny(seed=2, start=str(file), identity_map=8), dataset)  # begins as if it had none
+    network = mapped.average.network
+    assert all(torch.equal(network.state_dict()[name], value) for name, value in shipped.items())
+    assert not network.identity_map.map.weight.any()
+    (file,) = mapped.export(tmp_path / "mapped")
+    assert load_swapper(file)[1].identity_map == 8
 
 
 def test_a_swapper_of_flows_may_take_larger_crops_than_it_was_trained_on(
@@ -528,10 +534,11 @@ def test_the_discriminator_sees_unedited_members(dataset: Path, monkeypatch: pyt
         {"loss_256": {**NONE, "pixel": 1}, "loss_128": NONE, "loss_64": NONE},
         {"output_form": "flow", "image_size": 128, "enlarge": 2},
         {"output_form": "flow", "outputs": (256,), "embedder_learning_rate": 1e-3},
+        {"identity_map": 8, "optimiser": "muon"},
     ],
     ids=[
         *("one output", "two, shallow", "no fusion, bf16", "wide, without triplets", "no discriminator"),
-        *("flow, enlarged", "flow, an embedder that learns"),
+        *("flow, enlarged", "flow, an embedder that learns", "identity map"),
     ],
 )
 def test_every_arrangement_takes_a_step(dataset: Path, changes: dict[str, Any]) -> None:
@@ -542,6 +549,8 @@ def test_every_arrangement_takes_a_step(dataset: Path, changes: dict[str, Any]) 
     assert ("discriminator" in values) == (job.discriminator is not None)
     if any(values.get(name) for name in ("adv_256", "pixel_256")):
         assert any(not torch.equal(a, b) for a, b in zip(before, job.generator.parameters(), strict=True))
+    if drawn := job.generator.identity_map:
+        assert drawn.map.weight.any()
 
 
 @pytest.mark.slow

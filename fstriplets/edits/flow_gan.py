@@ -34,7 +34,7 @@ from fstriplets.models.weights import entry, load_state_dict, require
 
 __all__ = ["FlowGanEditor", "Wish", "apply_maps"]
 
-_VERSION = "flow-gan-3"
+_VERSION = "flow-gan-4"
 #: What the network is built for; which of it some weights do well enough is in their row (`note`).
 _ALL = frozenset({"aging", "beard", "chubbiness", "glasses", "grin", "hair", "sunglasses"})
 #: Edit of the hair -> how often it is drawn.
@@ -63,11 +63,11 @@ _SOLID, _THERE = 0.6, 0.1
 #: their smiling ones do.
 _GRIN = 0.7
 #: A network trained on an average error is timid: what it does for these edits counts by so much more …
-_BOLDER = {"aging": 1.4, "beard": 1.4}
+_BOLDER = {"aging": 1.4, "beard": 1.4, "chubbiness": 1.2}
 #: … where it does not grey (hair; there the same made noise): a fade of 1 / this is left as it is.
 _GREYED = 3.0
-#: Weights of red, green and blue in grey, as a column.
-_GREY = np.array([[0.299], [0.587], [0.114]], np.float32)
+#: Weights of red, green and blue in grey, as a row.
+_GREY = np.array([[0.299, 0.587, 0.114]], np.float32)
 #: Mean change of the crop (of 255) below which an edit of the hair counts as none, and another is tried.
 _FAINT = 0.8
 
@@ -104,6 +104,8 @@ class FlowGanEditor(PerFaceEditor):
         """Edit one face; see PerFaceEditor."""
         aligned = _Aligned(photo, landmarks)
         for wish in _wishes(edit, strength, np.random.default_rng(seed)):
+            if edit == "hair" and wish.edit in ON_HAIR and not aligned.layout(wish).any():
+                continue  # a bald head, or a cap
             picture, mask = self._carry_out(aligned, wish)
             if edit != "hair" or 127.5 * float(np.abs(picture - photo).mean()) > _FAINT * strength:
                 return picture, mask
@@ -123,10 +125,10 @@ class FlowGanEditor(PerFaceEditor):
             maps = self._network(
                 aligned.tensor, aligned.guide, layout, code[None], torch.tensor([wish.strength])
             )
-            stack = torch.cat(maps, 1)[0].permute(1, 2, 0).contiguous().numpy()
+            stack = torch.cat(maps, 1)[0].numpy()
         if bolder := _BOLDER.get(wish.edit):
-            stack[..., :6] *= bolder - (bolder - 1) * np.minimum(_GREYED * stack[..., 9:], 1)
-            stack[..., 5] = np.minimum(stack[..., 5], 1)
+            stack[:6] *= bolder - (bolder - 1) * np.minimum(_GREYED * stack[9], 1)
+            stack[5] = np.minimum(stack[5], 1)
         return apply_maps(aligned.photo, stack, aligned.matrix)
 
 
@@ -206,7 +208,7 @@ def apply_maps(photo: np.ndarray, maps: np.ndarray, matrix: np.ndarray) -> tuple
 
     Args:
         photo: float32 [H, W, 3] in [-1, 1].
-        maps: [S, S, 10] flow, gain, mask, colour and fade of the aligned face, see networks.flow_gan.Maps.
+        maps: [10, S, S] flow, gain, mask, colour and fade of the aligned face, see networks.flow_gan.Maps.
         matrix: [2, 3] photo pixels to the aligned face's.
 
     Returns:
@@ -214,44 +216,38 @@ def apply_maps(photo: np.ndarray, maps: np.ndarray, matrix: np.ndarray) -> tuple
     """
     height, width = photo.shape[:2]
     back = invert(matrix)
-    flow = maps[..., :2] * np.float32(maps.shape[0] / 2)  # pixels of the aligned face
-    amount = np.sqrt((flow * flow).sum(-1))
-    flow = flow * _ramp(amount, *_MOVE)[..., None]
-    gain = maps[..., 2:5]
-    gain = gain * _ramp(_largest(gain), *_GAIN)[..., None]
-    mask = maps[..., 5] * _ramp(maps[..., 5], *_MASK)
-    layers = np.dstack([flow @ back[:, :2].T.astype(np.float32), gain, mask, maps[..., 6:]])
-    parts = [
-        cv2.warpAffine(
-            np.ascontiguousarray(layers[..., k : k + 3], np.float32),
-            back,
-            (width, height),
-            flags=cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REPLICATE,
-        )
-        for k in (0, 3, 6, 9)
-    ]
-    layers = np.dstack(parts)  # the last part has one channel
-    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+
+    def carried(*layers: np.ndarray) -> np.ndarray:
+        together = cv2.merge(layers)
+        size, linear, edge = (width, height), cv2.INTER_LINEAR, cv2.BORDER_REPLICATE
+        return np.asarray(cv2.warpAffine(together, back, size, flags=linear, borderMode=edge))
+
+    across, down = (plane * np.float32(maps.shape[1] / 2) for plane in maps[:2])  # aligned pixels
+    moves = _ramp(cv2.magnitude(across, down), *_MOVE)
+    across, down = across * moves, down * moves
+    turn = back.astype(np.float32)
+    shifts = (turn[i, 0] * across + turn[i, 1] * down for i in range(2))
+    toning = _ramp(_largest(*maps[2:5]), *_GAIN)
+    mask = maps[5] * _ramp(maps[5], *_MASK)
+    x, y, mask, fade = cv2.split(carried(*shifts, mask, maps[9]))
+    gain = carried(*(plane * toning for plane in maps[2:5]))
     moved = cv2.remap(
         np.ascontiguousarray(photo),
-        x + layers[..., 0],
-        y + layers[..., 1],
+        x + np.arange(width, dtype=np.float32),
+        y + np.arange(height, dtype=np.float32)[:, None],
         cv2.INTER_CUBIC,
         borderMode=cv2.BORDER_REPLICATE,
     )
     moved = (np.clip(moved, -1, 1) + 1) * np.float32(0.5)
-    fade = layers[..., 9:10]
     if fade.any():
-        moved += fade * (moved @ _GREY - moved)
-    toned = np.minimum(moved * np.exp(layers[..., 2:5]), 1)
-    opaque = layers[..., 5:6]
-    picture = (opaque * layers[..., 6:9] + (1 - opaque) * toned) * 2 - 1
-    moves = np.sqrt(layers[..., 0] ** 2 + layers[..., 1] ** 2)
-    done = np.maximum(np.maximum(layers[..., 5], moves), 4 * _largest(layers[..., 2:5]))
-    done = np.maximum(done, layers[..., 9])
+        moved += fade[..., None] * (cv2.transform(moved, _GREY)[..., None] - moved)
+    toned = np.minimum(moved * np.exp(gain), 1)
+    if mask.any():
+        toned += mask[..., None] * (carried(*maps[6:9]) - toned)
+    done = np.maximum(np.maximum(mask, cv2.magnitude(x, y)), 4 * _largest(*cv2.split(gain)))
+    done = np.maximum(done, fade)
     done[done < 1 / 255] = 0
-    return picture.astype(np.float32), np.minimum(done, 1).astype(np.float32)
+    return toned * 2 - 1, np.minimum(done, 1)
 
 
 def _ramp(x: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -259,7 +255,6 @@ def _ramp(x: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.asarray(np.clip((x - low) * np.float32(1 / (high - low)), 0, 1), np.float32)
 
 
-def _largest(x: np.ndarray) -> np.ndarray:
-    """Largest absolute value of three channels; by pairs, numpy's `max` over a short axis is slow."""
-    a = np.abs(x)
-    return np.asarray(np.maximum(np.maximum(a[..., 0], a[..., 1]), a[..., 2]))
+def _largest(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """Largest absolute value of three planes."""
+    return np.asarray(np.maximum(np.maximum(np.abs(a), np.abs(b)), np.abs(c)))

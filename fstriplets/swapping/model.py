@@ -84,6 +84,7 @@ class Settings:
     attention_reach: float = 0.0
     enlarge: int = 1  #: how much smaller than its crops what the network sees is
     output_form: str = "image"  #: of networks.mobilefsgan.OUTPUT_FORMS
+    identity_map: int = 0  #: width of the layer behind its identity map; 0: it has none
     embedding_size: int = 512
     size: int = _RELEASE_SIDE  #: side of the crops it takes
     crop: str = "ffhq"  #: their template
@@ -311,6 +312,7 @@ def load_swapper(path: str | Path) -> tuple[MobileFSGANGenerator, Settings]:
         settings.attention_reach,
         settings.enlarge,
         settings.output_form,
+        settings.identity_map,
     )
     load_into(generator, state)
     return generator.eval(), settings
@@ -339,6 +341,7 @@ def _settings(path: Path, head: Mapping[str, str]) -> Settings:
             attention_reach=float(head.get("attention_reach", 0)),
             enlarge=int(head.get("enlarge", 1)),
             output_form=head.get("output_form", "image"),
+            identity_map=int(head.get("identity_map", 0)),
             embedding_size=int(head.get("embedding_size", 512)),
             size=int(head.get("image_size") or head.get("size") or _RELEASE_SIDE),
             crop=head.get("crop", "ffhq"),
@@ -380,4 +383,5 @@ def _release_settings(path: Path, state: Mapping[str, torch.Tensor]) -> Settings
     if outputs not in OUTPUTS or linear is None:
         raise WeightsError(f"{path} is no MobileFSGAN generator of the release")
     channels = int(state["encoder_head.conv_image.weight"].shape[0])
-    return Settings("baseline", outputs, channels, int(linear.shape[1]), release=True)
+    embedding = int(linear.shape[1])
+    return Settings(outputs=outputs, channels=channels, embedding_size=embedding, release=True)

@@ -190,6 +190,7 @@ class SwapJob:
             recipe.attention_reach,
             recipe.enlarge,
             recipe.output_form,
+            recipe.identity_map,
         )
         if recipe.image_size % generator.stride:
             raise ConfigError(
@@ -360,6 +361,7 @@ class SwapJob:
             "channels": str(recipe.channels),
             "attention_reach": f"{recipe.attention_reach:g}",
             "output_form": recipe.output_form,
+            "identity_map": str(recipe.identity_map),
             "embedding_size": str(self.identity.embedding_size),
             "image_size": str(size),
             "enlarge": str(size * recipe.enlarge // recipe.image_size),
@@ -379,7 +381,8 @@ class SwapJob:
 def _start(generator: MobileFSGANGenerator, embedder: Identity | None, path: str) -> None:
     """Loads the weights of an earlier run, or of the table of weights.
 
-    Output layers of another form stay as they are, and so does an embedder of which the file has none.
+    Output layers of another form stay as they are, and so do an embedder and an identity map of which the
+    file has none.
     """
     try:
         state = load_state_dict(require(path) if path in registry() else Path(path))
@@ -388,6 +391,9 @@ def _start(generator: MobileFSGANGenerator, embedder: Identity | None, path: str
         shapes = {name for name, value in mine.items() if name in fresh and value.shape != fresh[name].shape}
         if shapes and all(name.startswith("decoder.image") for name in shapes):
             mine |= {name: fresh[name] for name in shapes}
+        added = {name for name in fresh if name.startswith("identity_map.")}
+        if added.isdisjoint(mine):
+            mine |= {name: fresh[name] for name in added}
         load_into(generator, mine)
         if embedder is not None and theirs:
             load_into(embedder.network, theirs)
@@ -397,11 +403,12 @@ def _start(generator: MobileFSGANGenerator, embedder: Identity | None, path: str
 
 def _hidden_and_others(network: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Matrices of hidden layers, and the rest: vectors, layers of one kernel a channel or place, and layers
-    that read RGB or give pictures or attention."""
+    that read RGB or give pictures, attention or an identity map."""
     hidden: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
-    for parameter in network.parameters():
+    for name, parameter in network.named_parameters():
         ends = parameter.ndim < 2 or len(parameter) in (1, 3, 6) or parameter.shape[1] <= 3
+        ends |= name == "identity_map.map.weight"
         (others if ends else hidden).append(parameter)
     return hidden, others
 

@@ -76,6 +76,12 @@ class Recipe(TrainingRecipe):
         ge=0,
         description="how far attention may leave 0.5; 0: unbounded, as released; ours",
     )
+    identity_map: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="width of the layer that draws the embedding as a map for the decoder; 0: none; ours",
+    )
     enlarge: int = Field(
         1,
         ge=1,

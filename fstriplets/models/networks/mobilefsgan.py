@@ -16,7 +16,9 @@ photo unlike the training's then grows to infinity. `enlarge`: the network sees 
 it changes is applied to the large one: what a CPU can carry at 64 px serves 128. And `output_form: flow`:
 the output layers give no picture but what to do with the target, a flow, a colour residual and how much of
 the fine detail stays, all of them nothing at first; so pixels that need no change need not be drawn anew,
-and a face that changes its shape stays sharp. The rest of the network is the same.
+and a face that changes its shape stays sharp. And `identity_map`: the embedding reaches the network only as
+scales and shifts of whole maps, which say little of where a brow ends; two more layers draw it as a map that
+is added where the decoder begins. The rest of the network is the same.
 """
 
 from __future__ import annotations
@@ -52,6 +54,7 @@ OUTPUTS: tuple[tuple[int, ...], ...] = ((256,), (256, 128), (256, 128, 64))
 OUTPUT_FORMS = ("image", "flow")
 _FLOW_REACH = 0.12  # how far a flow moves content at most, in halves of the side
 _DETAIL = 2.0  # logit of the share of the fine detail that stays at first
+_MAP_SIDE = 16  # of an identity map, laid over all of the crop
 
 
 @dataclass(frozen=True)
@@ -239,6 +242,23 @@ def _larger(images: Tensor, times: int) -> Tensor:
     return F.interpolate(images, scale_factor=times, mode="bilinear") if times > 1 else images
 
 
+class _IdentityMap(nn.Module):
+    """Draws an embedding as [B, channels, 16, 16]; blank at first."""
+
+    def __init__(self, embedding: int, hidden: int, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.hidden = nn.Linear(embedding, hidden)
+        self.map = nn.Linear(hidden, channels * _MAP_SIDE**2)
+        nn.init.zeros_(self.map.weight)
+        nn.init.zeros_(self.map.bias)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        scaled = embedding * embedding.shape[1] ** 0.5  # of unit variance, where it is of length 1
+        drawn: Tensor = self.map(F.leaky_relu(self.hidden(scaled), _SLOPE))
+        return drawn.view(-1, self.channels, _MAP_SIDE, _MAP_SIDE)
+
+
 class _IdentityEncoder(nn.Module):
     """Down to `identity_bottom`, replacing the identity on the way, and up again with skips."""
 
@@ -347,6 +367,7 @@ class MobileFSGANGenerator(nn.Module):
         attention_reach: float = 0.0,  # how far attention may leave 0.5; 0: unbounded, as released
         enlarge: int = 1,  # inputs are so many times larger than what the network sees
         output_form: str = "image",  # one of OUTPUT_FORMS
+        identity_map: int = 0,  # width of the layer behind the identity map; 0: none
     ) -> None:
         super().__init__()
         if variant not in VARIANTS:
@@ -366,6 +387,8 @@ class MobileFSGANGenerator(nn.Module):
         self.identity_encoder = _IdentityEncoder(layout, widths, embedding_size)
         self.attribute_encoder = _AttributeEncoder(layout, widths)
         self.decoder = _Decoder(layout, widths, outputs, attention_reach, output_form)
+        start = widths[min(layout.decoder_blocks)]
+        self.identity_map = _IdentityMap(embedding_size, identity_map, start) if identity_map else None
 
     def forward(
         self,
@@ -377,9 +400,19 @@ class MobileFSGANGenerator(nn.Module):
         small = F.avg_pool2d(targets, self.enlarge) if self.enlarge > 1 else targets
         identity, attribute = self.encoder_head(small)
         kept = self.attribute_encoder(attribute)
-        made = self.decoder(self.identity_encoder(identity, embeddings), kept)
+        made = self.decoder(self._start(identity, embeddings), kept)
         images = {side: self._image(side, output, targets, small) for side, output in made.items()}
         return Swapped(images.get(256), images.get(128), images.get(64), kept)
+
+    def _start(self, identity: Tensor, embeddings: Tensor) -> Tensor:
+        """What the decoder begins with."""
+        changed: Tensor = self.identity_encoder(identity, embeddings)
+        if self.identity_map is None:
+            return changed
+        drawn: Tensor = self.identity_map(embeddings)
+        if drawn.shape[2:] != changed.shape[2:]:
+            drawn = F.interpolate(drawn, size=changed.shape[2:], mode="bilinear")
+        return changed + drawn
 
     def _image(self, side: int, made: Tensor, targets: Tensor, small: Tensor) -> Tensor:
         """The picture an output layer means; within [-1, 1] once the network is trained."""
