@@ -247,15 +247,14 @@ class _IdentityMap(nn.Module):
 
     def __init__(self, embedding: int, hidden: int, channels: int) -> None:
         super().__init__()
-        self.channels = channels
+        self.channels, self.scale = channels, embedding**0.5  # to unit variance, where vectors have length 1
         self.hidden = nn.Linear(embedding, hidden)
         self.map = nn.Linear(hidden, channels * _MAP_SIDE**2)
         nn.init.zeros_(self.map.weight)
         nn.init.zeros_(self.map.bias)
 
     def forward(self, embedding: Tensor) -> Tensor:
-        scaled = embedding * embedding.shape[1] ** 0.5  # of unit variance, where it is of length 1
-        drawn: Tensor = self.map(F.leaky_relu(self.hidden(scaled), _SLOPE))
+        drawn: Tensor = self.map(F.leaky_relu(self.hidden(embedding * self.scale), _SLOPE))
         return drawn.view(-1, self.channels, _MAP_SIDE, _MAP_SIDE)
 
 
