@@ -104,7 +104,7 @@ class FlowGanEditor(PerFaceEditor):
         """Edit one face; see PerFaceEditor."""
         aligned = _Aligned(photo, landmarks)
         for wish in _wishes(edit, strength, np.random.default_rng(seed)):
-            if edit == "hair" and wish.edit in ON_HAIR and not aligned.layout(wish).any():
+            if edit == "hair" and not aligned.layout(wish).any():
                 continue  # a bald head, or a cap
             picture, mask = self._carry_out(aligned, wish)
             if edit != "hair" or 127.5 * float(np.abs(picture - photo).mean()) > _FAINT * strength:

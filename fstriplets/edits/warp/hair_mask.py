@@ -184,16 +184,16 @@ def _guided(image: Array, mask: Array, radius: int) -> tuple[Array, Array]:
 
     middle, level = mean(image), mean(mask)
     covariance = mean(image * mask[..., None]) - middle * level[..., None]
-    spread = {
-        (i, j): mean(image[..., i] * image[..., j]) - middle[..., i] * middle[..., j] + 1e-3 * (i == j)
+    spread = [
+        mean(image[..., i] * image[..., j]) - middle[..., i] * middle[..., j] + 1e-3 * (i == j)
         for i, j in combinations_with_replacement(range(3), 2)
-    }
-    slope = _solved(list(spread.values()), covariance)
+    ]
+    slope = _solved(spread, covariance)
     return mean(slope), mean(level - _dot(slope, middle))
 
 
 def _solved(matrix: Sequence[Array], vector: Array) -> Array:
-    """x of `matrix` x = `vector` by Cramer's rule; numpy's solver takes 20 times as long on many small ones.
+    """x of `matrix` x = `vector` by Cramer's rule; numpy's solver is slow on many small ones.
 
     Args:
         matrix: its upper triangle row by row, symmetric: six of [h, w].
@@ -212,7 +212,7 @@ def _solved(matrix: Sequence[Array], vector: Array) -> Array:
 
 
 def _dot(a: Array, b: Array) -> Array:
-    """Sums of a b over the colours [H, W]; numpy's own over so short an axis takes five times as long."""
+    """Sums of a b over the colours [H, W]; numpy's own are slow over so short an axis."""
     return np.asarray(cv2.transform(a * b, np.ones((1, 3), np.float32)))
 
 
