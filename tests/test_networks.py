@@ -212,23 +212,24 @@ def test_bounded_attention_keeps_outliers_finite() -> None:
     assert found[1.5].isfinite().all()
 
 
-@pytest.mark.parametrize("enlarge", [1, 2])
-def test_a_generator_of_flows_begins_as_the_target_and_moves_content(enlarge: int) -> None:
+@pytest.mark.parametrize(("enlarge", "fold"), [(1, 1), (2, 1), (1, 2), (2, 2)])
+def test_a_generator_of_flows_begins_as_the_target_and_moves_content(enlarge: int, fold: int) -> None:
     torch.manual_seed(0)
-    network = MobileFSGANGenerator(4, 8, enlarge=enlarge, output_form="flow").eval()
-    size = 64 * enlarge
+    network = MobileFSGANGenerator(4, 8, enlarge=enlarge, output_form="flow", pixel_unshuffle=fold).eval()
+    size = 64 * enlarge * fold
     place = torch.linspace(-0.5, 0.5, size)
     target = place.expand(1, 3, size, size)  # a ramp from left to right
     with torch.no_grad():
         images = network(target, torch.randn(1, 8)).images
-        assert [image.shape[-1] for image in images] == [size, 32, 16]
+        assert [image.shape[-1] for image in images] == [size, 32 * fold, 16 * fold]
         assert (images[0] - target).abs().max() < 0.02
-        assert (images[1] - torch.nn.functional.avg_pool2d(target, size // 32)).abs().max() < 0.02
+        half = torch.nn.functional.avg_pool2d(target, 2 * enlarge)
+        assert (images[1] - half).abs().max() < 0.02
         bias = network.decoder.get_submodule("image256_output").conv.bias
-        bias[3] = 5.0  # all content from farther right
+        bias[3 * fold**2 : 4 * fold**2] = 5.0  # all content from farther right
         moved = network(target, torch.randn(1, 8)).full
-        bias[3:5] = 0.0
-        bias[0] = 0.1
+        bias[: 5 * fold**2] = 0.0
+        bias[: fold**2] = 0.1
         redder = network(target, torch.randn(1, 8)).full
     inner = slice(size // 4, -size // 4)
     assert torch.allclose((moved - target)[..., inner], torch.tensor(0.5 * 0.12), atol=2e-3)

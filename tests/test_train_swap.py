@@ -503,12 +503,53 @@ def test_a_swapper_of_flows_may_take_larger_crops_than_it_was_trained_on(
 
 
 def test_a_start_that_does_not_fit_names_its_key(dataset: Path, tmp_path: Path) -> None:
-    (file,) = SwapJob(tiny(), dataset).export(tmp_path)
+    (file,) = SwapJob(tiny(channels=8), dataset).export(tmp_path)
     junk = tmp_path / "junk.safetensors"
     junk.write_bytes(b"no weights")
-    for wrong, more in ((file, {"channels": 8}), (tmp_path / "nobody", {}), (junk, {})):
+    narrower, another = {"channels": 4}, {"channels": 12}
+    for wrong, more in ((file, narrower), (file, another), (tmp_path / "nobody", {}), (junk, {})):
         with pytest.raises(ConfigError, match=r"^start: "):
             SwapJob(tiny(start=str(wrong), **more), dataset)
+
+
+def test_a_wider_network_that_folds_pixels_begins_as_the_one_it_starts_from(
+    dataset: Path, tmp_path: Path
+) -> None:
+    flows = {"output_form": "flow", "image_size": 128, "outputs": (256,), "identity_map": 8}
+    earlier = SwapJob(tiny(enlarge=2, **flows), dataset)
+    shipped = earlier.average.network.eval()
+    torch.nn.init.normal_(shipped.identity_map.map.weight)
+    for name, buffer in shipped.named_buffers():
+        if name.endswith(("running_mean", "running_var")):
+            buffer.uniform_(0.5, 1.5)
+    output = shipped.decoder.image256_output.conv
+    torch.nn.init.normal_(output.weight, std=0.02)
+    (file,) = earlier.export(tmp_path)
+    job = SwapJob(tiny(channels=12, pixel_unshuffle=2, start=str(file), **flows), dataset)
+    grown = job.average.network.eval()
+    # What the old network says of 64x64 places is smoothed when it is laid over 128x128 pixels; the new one
+    # says it of 2x2 pixels at once. So the maps are compared before that.
+    maps: dict[str, torch.Tensor] = {}
+    for name, network in (("old", shipped), ("new", grown)):
+        network.decoder.image256_output.register_forward_hook(
+            lambda module, inputs, made, name=name: maps.__setitem__(name, made)
+        )
+    target = torch.rand(2, 3, 128, 128) * 2 - 1
+    embedding = torch.nn.functional.normalize(torch.randn(2, 512))
+    with torch.no_grad():
+        shipped(target, embedding)
+        grown(target, embedding)
+    assert maps["new"].shape == (2, 6, 128, 128)
+    assert torch.allclose(maps["new"][..., ::2, 1::2], maps["old"], atol=1e-4)
+    assert maps["old"].std() > 0.05
+    job.step(0, job.batch(0))  # and its copies of a map learn apart
+    first, second = job.generator.decoder.b256_0.basic_block.conv1x1.weight.split(4)[:2]
+    assert (first - second).abs().max() > 1e-4
+    (file,) = job.export(tmp_path / "grown")
+    again, settings = load_swapper(file)
+    assert settings.pixel_unshuffle == 2
+    with torch.no_grad():
+        assert torch.equal(again(target, embedding).full, job.average.network.eval()(target, embedding).full)
 
 
 def test_the_discriminator_sees_unedited_members(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -535,10 +576,11 @@ def test_the_discriminator_sees_unedited_members(dataset: Path, monkeypatch: pyt
         {"output_form": "flow", "image_size": 128, "enlarge": 2},
         {"output_form": "flow", "outputs": (256,), "embedder_learning_rate": 1e-3},
         {"identity_map": 8, "optimiser": "muon"},
+        {"pixel_unshuffle": 2, "image_size": 128, "optimiser": "muon"},
     ],
     ids=[
         *("one output", "two, shallow", "no fusion, bf16", "wide, without triplets", "no discriminator"),
-        *("flow, enlarged", "flow, an embedder that learns", "identity map"),
+        *("flow, enlarged", "flow, an embedder that learns", "identity map", "pixels folded"),
     ],
 )
 def test_every_arrangement_takes_a_step(dataset: Path, changes: dict[str, Any]) -> None:

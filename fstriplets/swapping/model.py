@@ -85,6 +85,7 @@ class Settings:
     enlarge: int = 1  #: how much smaller than its crops what the network sees is
     output_form: str = "image"  #: of networks.mobilefsgan.OUTPUT_FORMS
     identity_map: int = 0  #: width of the layer behind its identity map; 0: it has none
+    pixel_unshuffle: int = 1  #: side of the squares of pixels it folds into channels
     embedding_size: int = 512
     size: int = _RELEASE_SIDE  #: side of the crops it takes
     crop: str = "ffhq"  #: their template
@@ -313,6 +314,7 @@ def load_swapper(path: str | Path) -> tuple[MobileFSGANGenerator, Settings]:
         settings.enlarge,
         settings.output_form,
         settings.identity_map,
+        settings.pixel_unshuffle,
     )
     load_into(generator, state)
     return generator.eval(), settings
@@ -342,6 +344,7 @@ def _settings(path: Path, head: Mapping[str, str]) -> Settings:
             enlarge=int(head.get("enlarge", 1)),
             output_form=head.get("output_form", "image"),
             identity_map=int(head.get("identity_map", 0)),
+            pixel_unshuffle=int(head.get("pixel_unshuffle", 1)),
             embedding_size=int(head.get("embedding_size", 512)),
             size=int(head.get("image_size") or head.get("size") or _RELEASE_SIDE),
             crop=head.get("crop", "ffhq"),

@@ -22,6 +22,7 @@ from fstriplets.models.networks.mobilefsgan import MobileFSGANDiscriminator, Mob
 from fstriplets.models.weights import load_state_dict, registry, require
 from fstriplets.models.weights.adapters import load_into
 from fstriplets.training.average import Average
+from fstriplets.training.grow import grown
 from fstriplets.training.loop import warmup_cosine
 from fstriplets.training.muon import Muon
 from fstriplets.training.ranks import sync_batch_norm, these_ranks
@@ -191,11 +192,12 @@ class SwapJob:
             recipe.enlarge,
             recipe.output_form,
             recipe.identity_map,
+            recipe.pixel_unshuffle,
         )
         if recipe.image_size % generator.stride:
             raise ConfigError(
                 f"image_size must be a multiple of {generator.stride} for {recipe.variant}, enlarge"
-                f" {recipe.enlarge}"
+                f" {recipe.enlarge}, pixel_unshuffle {recipe.pixel_unshuffle}"
             )
         embedder = trainable_copy(self.identity) if recipe.embedder_learning_rate else None
         if recipe.start:
@@ -362,6 +364,7 @@ class SwapJob:
             "attention_reach": f"{recipe.attention_reach:g}",
             "output_form": recipe.output_form,
             "identity_map": str(recipe.identity_map),
+            "pixel_unshuffle": str(recipe.pixel_unshuffle),
             "embedding_size": str(self.identity.embedding_size),
             "image_size": str(size),
             "enlarge": str(size * recipe.enlarge // recipe.image_size),
@@ -381,34 +384,28 @@ class SwapJob:
 def _start(generator: MobileFSGANGenerator, embedder: Identity | None, path: str) -> None:
     """Loads the weights of an earlier run, or of the table of weights.
 
-    Output layers of another form stay as they are, and so do an embedder and an identity map of which the
-    file has none.
+    A narrower network, and one that folds fewer pixels, is grown. Output layers of another form stay as they
+    are, and so do an embedder and an identity map of which the file has none.
     """
     try:
-        state = load_state_dict(require(path) if path in registry() else Path(path))
-        mine, theirs = parted(state)
-        fresh = generator.state_dict()
-        shapes = {name for name, value in mine.items() if name in fresh and value.shape != fresh[name].shape}
-        if shapes and all(name.startswith("decoder.image") for name in shapes):
-            mine |= {name: fresh[name] for name in shapes}
-        added = {name for name in fresh if name.startswith("identity_map.")}
-        if added.isdisjoint(mine):
-            mine |= {name: fresh[name] for name in added}
-        load_into(generator, mine)
+        mine, theirs = parted(load_state_dict(require(path) if path in registry() else Path(path)))
+        load_into(generator, grown(mine, generator.state_dict()))
         if embedder is not None and theirs:
             load_into(embedder.network, theirs)
     except WeightsError as error:
         raise ConfigError(f"start: {error}") from error
 
 
+#: Layers that read pixels, or give pictures, attention or an identity map.
+_ENDS = ("encoder_head.conv_image.", "decoder.image", "identity_map.map.")
+
+
 def _hidden_and_others(network: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Matrices of hidden layers, and the rest: vectors, layers of one kernel a channel or place, and layers
-    that read RGB or give pictures, attention or an identity map."""
+    """Matrices of hidden layers, and the rest: vectors, layers of one kernel a channel or place, ends."""
     hidden: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
-        ends = parameter.ndim < 2 or len(parameter) in (1, 3, 6) or parameter.shape[1] <= 3
-        ends |= name == "identity_map.map.weight"
+        ends = parameter.ndim < 2 or len(parameter) == 1 or parameter.shape[1] <= 3 or name.startswith(_ENDS)
         (others if ends else hidden).append(parameter)
     return hidden, others
 

@@ -88,6 +88,12 @@ class Recipe(TrainingRecipe):
         le=4,
         description="how much smaller than its crops what the network sees is; finer detail stays; ours",
     )
+    pixel_unshuffle: int = Field(
+        1,
+        ge=1,
+        le=4,
+        description="side of the squares of pixels folded into channels: fewer places, same pixels; ours",
+    )
     crop_size: int = Field(
         0,
         ge=0,
@@ -166,8 +172,12 @@ class Recipe(TrainingRecipe):
             raise ValueError("mix without_triplets needs vanilla above 0")
         if self.true_swap_share and not self.true_swaps:
             raise ValueError("true_swap_share needs true_swaps: a dataset of `fstriplets synth swaps`")
-        if self.variant == "hourglass" and self.image_size % (_HOURGLASS_SIDE * self.enlarge):
-            raise ValueError("variant hourglass needs image_size 256 (or 512), times enlarge")
+        if self.variant == "hourglass" and self.image_size % (
+            _HOURGLASS_SIDE * self.enlarge * self.pixel_unshuffle
+        ):
+            raise ValueError(
+                "variant hourglass needs image_size 256 (or 512), times enlarge, pixel_unshuffle"
+            )
         if self.crop_size and (
             self.output_form != "flow" or self.crop_size % (self.image_size // self.enlarge)
         ):
