@@ -227,17 +227,16 @@ def _data_wait(dataset: Path, recipe: dict[str, Any]) -> float:
 
 
 def keys(work: Path) -> list[Figure]:
-    """What channels_last and compile give the generator's forward and backward pass on the CPU.
+    """What precision, channels_last and compile give the generator's passes, forward and back, on the CPU.
 
-    One thread, processor time, the three in turn; as many channels, pixels and images as `trainer` takes.
+    One thread, processor time, all of them in turn; channels, pixels and images as `trainer` has them.
     """
     del work
     scale, threads = _SCALES["cpu"][0], torch.get_num_threads()
     torch.set_num_threads(1)
     size, images = scale["image_size"], scale["batch_size"]
-    ways = {
-        name: _pass(name, scale["channels"], images, size) for name in ("plain", "channels_last", "compile")
-    }
+    tried = ("channels_last", "bf16", "compile")
+    ways = {name: _pass(name, scale["channels"], images, size) for name in ("plain", *tried)}
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(6):  # the first one compiles
         for name, call in ways.items():
@@ -246,7 +245,7 @@ def keys(work: Path) -> list[Figure]:
             times[name].append(time.process_time() - start)
     torch.set_num_threads(threads)
     figures = []
-    for name in ("channels_last", "compile"):
+    for name in tried:
         pairs = list(zip(times[name][1:], times["plain"][1:], strict=True))
         spent = [statistics.median(side) for side in zip(*pairs, strict=True)]
         detail = f"generator's passes, {spent[0]:.2f} s against {spent[1]:.2f} s; {_spread(pairs)}"
@@ -256,7 +255,7 @@ def keys(work: Path) -> list[Figure]:
 
 def _pass(way: str, channels: int, images: int, size: int) -> Callable[[], None]:
     torch.manual_seed(0)
-    layout = torch.channels_last if way == "channels_last" else torch.contiguous_format
+    layout = torch.channels_last if way in ("channels_last", "bf16") else torch.contiguous_format
     network = MobileFSGANGenerator(channels).to(memory_format=layout)  # type: ignore[call-overload]
     faces = torch.randn(images, 3, size, size).contiguous(memory_format=layout)
     embeddings = torch.nn.functional.normalize(torch.randn(images, network.embedding_size))
@@ -264,6 +263,8 @@ def _pass(way: str, channels: int, images: int, size: int) -> Callable[[], None]
 
     def call() -> None:
         network.zero_grad()
-        sum(image.mean() for image in run(faces, embeddings).images).backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=way == "bf16"):
+            made = run(faces, embeddings).images
+        sum(image.float().mean() for image in made).backward()
 
     return call

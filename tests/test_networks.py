@@ -231,9 +231,12 @@ def test_a_generator_of_flows_begins_as_the_target_and_moves_content(enlarge: in
         bias[: 5 * fold**2] = 0.0
         bias[: fold**2] = 0.1
         redder = network(target, torch.randn(1, 8)).full
+    for changed in (moved, redder):  # fades towards the crop's edge
+        change = (changed - target).abs()
+        assert change[..., 0, :].max() < 0.5 * change.max()
     inner = slice(size // 4, -size // 4)
-    assert torch.allclose((moved - target)[..., inner], torch.tensor(0.5 * 0.12), atol=2e-3)
-    change = (redder - target)[..., inner]
+    assert torch.allclose((moved - target)[..., inner, inner], torch.tensor(0.5 * 0.12), atol=2e-3)
+    change = (redder - target)[..., inner, inner]
     assert torch.allclose(change[:, 0], torch.tensor(2 * 0.0997), atol=5e-3)
     assert change[:, 1:].abs().max() < 5e-3
 

@@ -502,6 +502,31 @@ def test_a_swapper_of_flows_may_take_larger_crops_than_it_was_trained_on(
         tiny(crop_size=128)
 
 
+def test_the_id_loss_may_ask_for_the_known_results_face(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[bool, torch.Tensor] = {}
+    for asked in (False, True):
+        job = SwapJob(tiny(vanilla=0.5, vanilla_same=0.0, batch_size=8, id_of_result=asked), dataset)
+        batch = job.batch(0)
+        generator = job.losses.generator
+        monkeypatch.setattr(
+            job.losses,
+            "generator",
+            lambda *args, asked=asked, generator=generator: (
+                seen.__setitem__(asked, args[2]),
+                generator(*args),
+            )[1],
+        )
+        job.step(0, batch)
+    source, _, result = batch.images(torch.device("cpu"))
+    of_source, of_result = job.identity(source), job.identity(result)
+    known = batch.has_result[:, None]
+    assert 0 < known.sum() < len(known)
+    assert torch.allclose(seen[False], of_source, atol=1e-5)
+    assert torch.allclose(seen[True], torch.where(known, of_result, of_source), atol=1e-5)
+
+
 def test_a_start_that_does_not_fit_names_its_key(dataset: Path, tmp_path: Path) -> None:
     (file,) = SwapJob(tiny(channels=8), dataset).export(tmp_path)
     junk = tmp_path / "junk.safetensors"

@@ -86,17 +86,21 @@ class SwapJob:
         """One step of the discriminator, then one of the generator."""
         self._set_rate(step)
         source, target, result = (self._laid_out(images) for images in batch.images(self.device))
+        has_result = batch.has_result.to(self.device)
         with torch.no_grad(), self._autocast():
-            wanted = self.identity(source).float()
+            found = self.identity(source).float()
+            wanted = found
+            if self.recipe.id_of_result:
+                wanted = torch.where(has_result[:, None], self.identity(result).float(), found)
         with self._autocast():
-            embeddings = self.embedder(source).float() if self.embedder is not None else wanted
+            embeddings = self.embedder(source).float() if self.embedder is not None else found
             images = [image.float() for image in self._run_generator(target, embeddings).images]
         values: dict[str, Tensor] = {}
         if self.discriminator is not None:
             members = torch.stack([source, target, result], dim=1)
             real = members[torch.arange(len(members)), batch.real]
             values |= self._judge(self._laid_out(real), images)
-        values |= self._swap(images, wanted, target, result, batch.has_result.to(self.device))
+        values |= self._swap(images, wanted, target, result, has_result)
         self.average.follow(self.generator, step)
         if self.embedder is not None and self.embedder_average is not None:
             self.embedder_average.follow(self.embedder, step)

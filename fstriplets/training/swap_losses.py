@@ -84,7 +84,7 @@ class SwapLosses:
         self,
         images: Sequence[Tensor],  # swapped, one a scale, largest first
         scores: Sequence[Tensor],  # of the judged ones
-        embeddings: Tensor,  # [B, D] of the sources
+        embeddings: Tensor,  # [B, D], of the sources or of what else the faces shall be
         target: Tensor,
         result: Tensor,
         has_result: Tensor,

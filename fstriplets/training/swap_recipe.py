@@ -110,6 +110,9 @@ class Recipe(TrainingRecipe):
         0.0, ge=0, description="how much more than the rest the face counts in the l1 losses; ours"
     )
     adv_form: Literal["paper", "code"] = Field("paper", description="generator's: -D, or relu(1 - D)")
+    id_of_result: bool = Field(
+        False, description="id losses ask for the embedding of the result where it is known; ours"
+    )
     id_form: Literal["paper", "code"] = Field("code", description="1 - cos, or relu(1 - cos - 0.02)")
     perceptual_weights: tuple[float, ...] = Field(
         VGG19_WEIGHTS, description="of VGG19's slices; other networks' maps count alike"

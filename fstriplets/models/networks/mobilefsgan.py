@@ -56,6 +56,7 @@ OUTPUTS: tuple[tuple[int, ...], ...] = ((256,), (256, 128), (256, 128, 64))
 OUTPUT_FORMS = ("image", "flow")
 _FLOW_REACH = 0.12  # how far a flow moves content at most, in halves of the side
 _DETAIL = 2.0  # logit of the share of the fine detail that stays at first
+_RIM = 0.06  # halves of the side over which flows fade towards the crop's edge, where the target stays
 _MAP_SIDE = 16  # of an identity map, laid over all of the crop
 
 
@@ -237,16 +238,22 @@ def _unfolded(maps: Tensor, fold: int) -> Tensor:
     return F.pixel_shuffle(maps, fold) if fold > 1 else maps
 
 
-def _applied(maps: Tensor, targets: Tensor, times: int) -> Tensor:
-    """The targets [B, 3, S, S] as maps [B, 6, S/times, S/times] change them."""
+def _applied(maps: Tensor, targets: Tensor, times: int, place: int) -> Tensor:
+    """The targets [B, 3, S, S] as maps [B, 6, S/times, S/times] change them; detail is finer than a `place`.
+
+    A crop's edge stays the target's own: nothing is known of what lies beyond it, and no seam may show.
+    """
     size = int(targets.shape[-1])
-    large = _larger(maps, times)
-    colour, flow, detail = large[:, :3], large[:, 3:5], large[:, 5:]
     places = (torch.arange(size, dtype=maps.dtype, device=maps.device) + 0.5) * (2 / size) - 1
+    rim = ((1 - places.abs()) / _RIM).clamp(max=1)
+    inner = rim[:, None] * rim
+    large = _larger(maps, times)
+    colour, flow = large[:, :3] * inner, large[:, 3:5] * inner
+    detail = 1 - (1 - large[:, 5:]) * inner
     across, down = places[None, :].expand(size, size), places[:, None].expand(size, size)
     grid = torch.stack([across, down], dim=-1)[None] + flow.permute(0, 2, 3, 1)
     moved = F.grid_sample(targets, grid, padding_mode="border", align_corners=False)
-    coarse = _larger(F.avg_pool2d(moved, max(2, times)), max(2, times))
+    coarse = _larger(F.avg_pool2d(moved, place), place)
     return coarse + colour + detail * (moved - coarse)
 
 
@@ -396,6 +403,7 @@ class MobileFSGANGenerator(nn.Module):
             raise ValueError(f"output_form must be one of {', '.join(OUTPUT_FORMS)}, got {output_form!r}")
         layout = VARIANTS[variant]
         self.embedding_size, self.enlarge, self.output_form = embedding_size, enlarge, output_form
+        self.fold = pixel_unshuffle
         halvings = _FULL // min(layout.identity_bottom, *layout.attribute_blocks)
         #: The input's sides must be multiples of this.
         self.stride = halvings * enlarge * pixel_unshuffle
@@ -436,7 +444,8 @@ class MobileFSGANGenerator(nn.Module):
         """The picture an output layer means; within [-1, 1] once the network is trained."""
         scaled = targets if side == _FULL else F.avg_pool2d(small, _FULL // side)
         if self.output_form == "flow":
-            image = _applied(made, scaled, self.enlarge if side == _FULL else 1)
+            times = self.enlarge if side == _FULL else 1
+            image = _applied(made, scaled, times, max(2, times * self.fold))
         elif side == _FULL and self.enlarge > 1:
             image = targets + _larger(made - small, self.enlarge)
         else:
