@@ -143,6 +143,23 @@ def test_a_place_in_another_dataset_is_refused(dataset: Path, tmp_path: Path) ->
         TripletStream(tmp_path / "other", "train", tiny(), Ranks()).seek(place)
 
 
+def test_stretched_triplets_are_wider_or_narrower_all_three_alike(dataset: Path) -> None:
+    recipe = tiny(stretch=0.3, flip=0.0, grey=0.0, jitter_share=0.0, batch_size=8, image_size=64)
+    batch = TripletStream(dataset, "train", recipe, Ranks()).batch()
+    square = torch.zeros_like(batch.source)
+    square[..., 20:44, 20:44] = 255  # 24 pixels wide and high
+    batch.source = batch.target = batch.result = square
+    source, target, result = batch.images(torch.device("cpu"))
+    assert torch.equal(source, target)
+    assert torch.equal(source, result)
+    inside = (source[:, 0] + 1) / 2
+    wide, high = inside[:, 32].sum(-1), inside[:, :, 32].sum(-1)
+    assert torch.allclose(wide, 24 * batch.look.width, rtol=0.04)
+    assert torch.allclose(high, 24 / batch.look.width, rtol=0.04)
+    assert batch.look.width.min() < 0.95
+    assert batch.look.width.max() > 1.05
+
+
 def test_augmentation_treats_the_members_of_a_triplet_alike(dataset: Path) -> None:
     recipe = tiny(flip=1.0, grey=0.0, jitter_share=1.0, vanilla=0.0, vanilla_same=0.5)
     batch = TripletStream(dataset, "train", recipe, Ranks()).batch()

@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fstriplets.errors import DatasetError
@@ -52,6 +53,7 @@ class Look:
     brightness: Tensor  #: [B] factor
     contrast: Tensor  #: [B] factor, about the target's mean luma
     saturation: Tensor  #: [B] factor; 0: grey
+    width: Tensor  #: [B] factor, and as much flatter
 
 
 @dataclass
@@ -74,6 +76,8 @@ class Batch:
         faces = faces.to(device, non_blocking=True).float().mul_(1 / 255)
         look = self.look
         faces = torch.where(look.flip.to(device)[:, None, None, None], faces.flip(-1), faces)
+        if bool((look.width != 1).any()):
+            faces = _widened(faces, look.width.to(device))
         if self._coloured():
             faces = self._recoloured(faces, device)
         source, target, result = faces.mul_(2).sub_(1).unbind()
@@ -96,6 +100,15 @@ class Batch:
         gain = (contrast * brightness)[:, None, None] * mixing
         faces = torch.einsum("bdc,rbchw->rbdhw", gain, faces) + shift[:, None, None, None]
         return faces.clamp_(0, 1)
+
+
+def _widened(faces: Tensor, width: Tensor) -> Tensor:
+    """Faces [3, B, 3, S, S] made wider by the factors [B], and as much flatter, about the crop's centre."""
+    shrink = torch.stack([1 / width, width], dim=1)
+    matrices = torch.cat([torch.diag_embed(shrink), torch.zeros_like(shrink)[..., None]], dim=2)
+    grid = F.affine_grid(matrices, list(faces.shape[1:]), align_corners=False).repeat(len(faces), 1, 1, 1)
+    moved = F.grid_sample(faces.flatten(0, 1), grid, padding_mode="reflection", align_corners=False)
+    return moved.view_as(faces)
 
 
 class TripletStream:
@@ -182,6 +195,7 @@ def first_samples(data: str | Path, split: str, recipe: Recipe, count: int) -> B
             "flip": 0.0,
             "grey": 0.0,
             "jitter_share": 0.0,
+            "stretch": 0.0,
             "shuffle": 256,
             "seed": 0,
             "batch_size": count,
@@ -383,15 +397,17 @@ def _take_back(batch: dict[str, Any], rows: Tensor) -> None:
 
 def _look(recipe: Recipe, drawn: Sequence[_Drawn]) -> Look:
     """Augmentation drawn for each sample by its turn alone."""
-    rows = np.ones((len(drawn), 4), np.float32)
+    rows = np.ones((len(drawn), 5), np.float32)
     for row, item in zip(rows, drawn, strict=True):
         rng = np.random.default_rng([item.seed, item.epoch, item.turn])
         flip, grey, jitter = rng.random(3)
         factors = rng.uniform(1 - recipe.jitter, 1 + recipe.jitter, 3)
         row[0] = flip < recipe.flip
         if jitter < recipe.jitter_share:
-            row[1:] = factors
+            row[1:4] = factors
         if grey < recipe.grey:
             row[3] = 0.0
+        if recipe.stretch:
+            row[4] = np.exp(rng.uniform(-recipe.stretch, recipe.stretch))
     columns = torch.from_numpy(rows)
-    return Look(columns[:, 0] > 0, columns[:, 1], columns[:, 2], columns[:, 3])
+    return Look(columns[:, 0] > 0, *columns[:, 1:].unbind(1))

@@ -146,6 +146,12 @@ class Recipe(TrainingRecipe):
     grey: float = Field(0.015, ge=0, le=1, description="share of triplets without colour")
     jitter: float = Field(0.2, ge=0, lt=1, description="range of brightness, contrast and saturation")
     jitter_share: float = Field(0.3, ge=0, le=1, description="share of triplets with jitter")
+    stretch: float = Field(
+        0.0,
+        ge=0,
+        lt=0.5,
+        description="range of the logarithm of how much wider and flatter triplets are made; ours",
+    )
 
     precision: Literal["fp32", "bf16"] = Field("fp32", description="of the networks' arithmetic")
     channels_last: bool = Field(False, description="memory order NHWC; slower on CPUs")
