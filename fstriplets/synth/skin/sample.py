@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fstriplets.synth.skin.aggregate import MEAN_TOP, SIZE
-from fstriplets.synth.skin.complexion import add_complexion
+from fstriplets.synth.skin.complexion import add_complexion, calm_colours
 from fstriplets.synth.skin.delight import blur
 from fstriplets.synth.skin.detail import synthesise_detail
 from fstriplets.synth.skin.spots import add_spots
@@ -84,6 +84,7 @@ def sample_skin(
         statistics.band_std, statistics.band_colour, statistics.band_quantiles, rng, gains.tolist(), SIZE
     )
     ratio = add_complexion(_without_brows(ratio), np.random.default_rng(rng.integers(2**31)))
+    ratio = calm_colours(ratio)
     chosen = float(rng.beta(0.5, 3.0)) if freckles is None else freckles
     ratio = add_spots(ratio, rng, age=age, freckles=chosen * float(np.clip(0.5 + drawn["tone"][0], 0, 1)))
     texture = np.clip(ratio * base.astype(np.float32), 0.01, 1)
