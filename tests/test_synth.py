@@ -21,6 +21,7 @@ from fstriplets.synth.importer import EXPRESSIONS
 from fstriplets.synth.pose import rotation
 from fstriplets.synth.raster import draw_strands, raster
 from fstriplets.synth.regions import build_regions
+from fstriplets.synth.scene import gaze_axes
 from fstriplets.synth.truth import lip_weights
 
 SIZE = 96
@@ -175,6 +176,37 @@ def test_lip_points_are_spaced_as_annotators_do(studio: Studio) -> None:
     for corner, point, other, share in ((48, 50, 52, 0.74), (60, 61, 63, 0.69), (60, 67, 65, 0.69)):
         assert x[point] / x[corner] == pytest.approx(1 - share, abs=0.02)
         assert x[other] == pytest.approx(-x[point], abs=0.05)
+
+
+@pytest.mark.real
+def test_eyes_turn_and_mostly_look_into_the_camera(studio: Studio) -> None:
+    still = np.zeros(len(studio.mesh.names), np.float32)
+    aside = still.copy()
+    aside[[studio.mesh.index("eyeLookOut_L"), studio.mesh.index("eyeLookIn_R")]] = 0.7
+    turned = gaze_axes(studio.mesh, aside) - gaze_axes(studio.mesh, still)
+    assert (turned[:, 0] > 0.3).all()  # both to the viewer's right
+    scenes = [studio.scene(seed, max_yaw=25.0) for seed in range(60)]
+    ahead = [
+        (rotation(s.yaw, s.pitch, s.roll) @ gaze_axes(studio.mesh, s.expression).mean(0))[2] for s in scenes
+    ]
+    assert np.mean(np.array(ahead) > np.cos(np.radians(12))) > 0.6
+    scene = replace(scenes[0], yaw=0.0, pitch=0.0, eyewear=-1)
+    looks = [studio.photo(studio.person(3), replace(scene, expression=e), 192) for e in (still, aside)]
+    eyes = (looks[0].truth.labels == part("eyes")) & (looks[1].truth.labels == part("eyes"))
+    assert np.abs(looks[0].pixels.astype(int) - looks[1].pixels)[eyes].mean() > 10
+
+
+@pytest.mark.real
+def test_people_in_photos_mostly_rest_or_smile(studio: Studio) -> None:
+    pressed = ["mouthFrown_L", "browDown_L", "browInnerUp_L", "eyeWide_L", "mouthFunnel"]
+    rows = [studio.mesh.index(name) for name in pressed]
+    left, right = (
+        [i for i, n in enumerate(studio.mesh.names) if n.endswith(end) and not n.startswith("eyeLook")]
+        for end in ("_L", "_R")
+    )
+    weights = np.stack([studio.scene(seed).expression for seed in range(80)])
+    assert (weights[:, rows].max(1) > 0.2).mean() < 0.15
+    assert np.median(np.abs(weights[:, left] - weights[:, right]).max(1)) < 0.12
 
 
 @pytest.mark.real

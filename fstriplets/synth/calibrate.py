@@ -115,7 +115,8 @@ def common_look(weights: FloatArray, embeddings: FloatArray) -> FloatArray:
 def lip_gaps(mesh: Mesh) -> FloatArray:
     """[3, I] how far the lips of a resting mouth open with each weight, in units of `_LIP_GAP`."""
     height = mesh.identity.reshape(len(mesh.identity), -1, 3)[:, mesh.landmarks, 1]
-    return np.stack([height[:, upper] - height[:, lower] for upper, lower in ((61, 67), (62, 66), (63, 65))]) / _LIP_GAP
+    gaps = [height[:, upper] - height[:, lower] for upper, lower in ((61, 67), (62, 66), (63, 65))]
+    return np.stack(gaps) / _LIP_GAP
 
 
 def _finder() -> PhotoLandmarks:
@@ -159,7 +160,8 @@ def main(photos: Path, people: int, face_model: Path | None, output: Path) -> No
     }
     with output.open("wb") as file:
         np.savez_compressed(file, **{name: value.astype(np.float32) for name, value in table.items()})
-    click.echo(f"{output}: {len(centre)} proportions of {len(looks.weights)} drawn people; noise {noise.round(2)}")
+    click.echo(f"{output}: {len(centre)} proportions of {len(looks.weights)} drawn people")
+    click.echo("not explained by weights, in deviations of people: " + " ".join(f"{n:.2f}" for n in noise))
 
 
 if __name__ == "__main__":

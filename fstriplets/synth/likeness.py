@@ -28,7 +28,8 @@ MODES = 100
 IDENTITY_SIZE = MODES + len(TRAITS)
 #: Deviation of the face model's weights and of the traits, and where all are cut off.
 MODE_SPREAD, TRAIT_SPREAD, LIMIT = 1.2, 1.0, 3.2
-#: Traits that are a mood or a disfigurement before they are somebody: their deviation.
+#: Traits that are a mood or a disfigurement before they are somebody, and those that a frontal landmark does
+#: not see: their deviation.
 _NARROWER = {
     "brow_tilt": 0.25,
     "brow_inner": 0.25,
@@ -37,6 +38,13 @@ _NARROWER = {
     "nose_skew": 0.25,
     "eye_skew": 0.25,
     "mouth_skew": 0.25,
+    "nose_projection": 0.6,
+    "chin_projection": 0.6,
+    "mouth_projection": 0.6,
+    "brow_ridge": 0.7,
+    "bridge_height": 0.8,
+    "cheek_fullness": 0.7,
+    "jaw_angle": 0.7,
 }
 #: Deviation of people's proportions, that of the people photographed being 1; where each is cut off; and how
 #: far all together may lie from the mean, in units of their usual distance.
@@ -74,7 +82,7 @@ def draw_identity(seed: int, modes: np.ndarray) -> np.ndarray:
 
 
 def _draw_proportions(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Proportions [R] of one person, in deviations of real people's: none of them nor all together too far."""
+    """Proportions [R] of one person, in deviations of real people's: neither one nor all together too far."""
     drawn = rng.standard_normal(count)
     far = np.sqrt((drawn**2).mean())
     drawn *= PROPORTION_SPREAD * min(1.0, FARTHEST / far)

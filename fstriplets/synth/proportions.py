@@ -1,4 +1,4 @@
-"""Proportions of frontal faces as a landmark network sees them: real people's, and what drawn ones owe to what.
+"""Proportions of frontal faces as a landmark network sees them: real people's, and what weights do to them.
 
 Real and drawn faces are measured by the same network (MediaPipe's 468 points, of which 79 are used), so that
 its habits, which put a point elsewhere than the mesh or pull odd faces to the average, are on both sides
