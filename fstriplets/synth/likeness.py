@@ -27,7 +27,7 @@ __all__ = ["IDENTITY_SIZE", "LIKENESS_FILE", "MODES", "Likeness", "draw_identity
 MODES = 100
 IDENTITY_SIZE = MODES + len(TRAITS)
 #: Deviation of the face model's weights and of the traits, and where all are cut off.
-MODE_SPREAD, TRAIT_SPREAD, LIMIT = 1.2, 1.0, 3.2
+MODE_SPREAD, TRAIT_SPREAD, LIMIT = 1.2, 1.15, 3.2
 #: Traits that are a mood or a disfigurement before they are somebody, and those that a frontal landmark does
 #: not see: their deviation.
 _NARROWER = {
@@ -48,9 +48,9 @@ _NARROWER = {
 }
 #: Deviation of people's proportions, that of the people photographed being 1; where each is cut off; and how
 #: far all together may lie from the mean, in units of their usual distance.
-PROPORTION_SPREAD, PROPORTION_LIMIT, FARTHEST = 1.15, 2.2, 1.25
+PROPORTION_SPREAD, PROPORTION_LIMIT, FARTHEST = 1.2, 2.2, 1.2
 #: How far everybody is moved against the look that drawn faces share, in deviations of one weight.
-AWAY = 2.0
+AWAY = 3.0
 LIKENESS_FILE = Path(__file__).resolve().parent / "data" / "likeness.npz"
 
 

@@ -30,7 +30,7 @@ FloatArray = npt.NDArray[np.floating[Any]]
 WIDTH = {
     "tone": 1.25,
     "tint": 1.05,
-    "even": 1.5,
+    "even": 1.6,
     "odd": 1.2,
     "brow": 1.1,
     "fine": 1.0,
