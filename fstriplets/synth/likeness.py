@@ -27,7 +27,7 @@ __all__ = ["IDENTITY_SIZE", "LIKENESS_FILE", "MODES", "Likeness", "draw_identity
 MODES = 100
 IDENTITY_SIZE = MODES + len(TRAITS)
 #: Deviation of the face model's weights and of the traits, and where all are cut off.
-MODE_SPREAD, TRAIT_SPREAD, LIMIT = 1.2, 1.15, 3.2
+MODE_SPREAD, TRAIT_SPREAD, LIMIT = 1.2, 1.05, 3.2
 #: Traits that are a mood or a disfigurement before they are somebody, and those that a frontal landmark does
 #: not see: their deviation.
 _NARROWER = {
@@ -45,10 +45,18 @@ _NARROWER = {
     "bridge_height": 0.8,
     "cheek_fullness": 0.7,
     "jaw_angle": 0.7,
+    "tip_turn": 0.6,
+    "tip_size": 0.7,
+    "wing_flare": 0.7,
+    "wing_height": 0.6,
+    "nose_width": 0.8,
+    "bridge_hump": 0.8,
+    "eye_size": 0.8,
+    "lid_open": 0.8,
 }
 #: Deviation of people's proportions, that of the people photographed being 1; where each is cut off; and how
 #: far all together may lie from the mean, in units of their usual distance.
-PROPORTION_SPREAD, PROPORTION_LIMIT, FARTHEST = 1.2, 2.2, 1.2
+PROPORTION_SPREAD, PROPORTION_LIMIT, FARTHEST = 1.2, 2.2, 1.15
 #: How far everybody is moved against the look that drawn faces share, in deviations of one weight.
 AWAY = 3.0
 LIKENESS_FILE = Path(__file__).resolve().parent / "data" / "likeness.npz"
