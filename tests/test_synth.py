@@ -7,6 +7,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -148,7 +149,9 @@ def test_same_seed_same_bytes_and_truth_fits(studio: Studio) -> None:
     assert 0 < y0 < y1 < SIZE
     assert np.isinf(truth.depth[0, 0])
     hollow = np.isinf(truth.depth) & (truth.labels != 0)
-    assert hollow.mean() < 0.005  # only thin strands before the background have no depth of their own
+    # only thin strands before the background have no depth of their own
+    assert set(np.unique(truth.labels[hollow])) <= {part("hair")}
+    assert hollow.mean() < 0.02
     for index, name in ((33, "nose"), (8, "neck"), (57, "lips")):
         x, y = np.round(truth.landmarks68[index]).astype(int)
         near = truth.labels[y - 2 : y + 4, x - 2 : x + 3]
@@ -227,7 +230,8 @@ def test_edit_changes_what_it_names_and_leaves_the_rest(studio: Studio, edit: st
     changed = np.abs(before.pixels.astype(int) - after.pixels).max(-1) > 12
     assert changed.mean() > 0.004
     background = (before.truth.labels == 0) & (after.truth.labels == 0)
-    assert changed[background].mean() < 0.02  # the sensor's noise is the same
+    loose = cv2.dilate((before.truth.labels == part("hair")).astype(np.uint8), np.ones((3, 3))) > 0
+    assert changed[background & ~loose].mean() < 0.005  # the sensor's noise is the same
     untouched = studio.edited(person, scene, edit, 0.0, SIZE)
     np.testing.assert_array_equal(untouched.pixels, before.pixels)
 

@@ -282,7 +282,7 @@ def test_proportions_need_people_and_name_nobody() -> None:
 
 def test_what_a_weight_does_is_found_again() -> None:
     rng = np.random.default_rng(3)
-    factors, slope = rng.normal(0.3, [1.0, 0.1, 2.0], (400, 3)), rng.normal(size=(2, 3))
+    factors, slope = rng.normal(0.3, [1.0, 0.1, 0.8], (400, 3)), rng.normal(size=(2, 3))
     found, centre, noise = proportions.explain(
         factors @ slope.T + 0.7 + 0.1 * rng.normal(size=(400, 2)), factors
     )

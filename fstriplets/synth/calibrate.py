@@ -89,11 +89,13 @@ def real_points(photos: Path) -> FloatArray:
     """Landmarks [N, 468, 2] of the neutral photo of each person of a folder.
 
     Raises:
-        CorpusError: no person with a photo in which a face is found.
+        CorpusError: a file that is no photo, or nobody with a photo in which a face is found.
     """
     finder, found = _finder(), []
     for path in sorted(photos.glob("*/neutral.jpg")):
         image = cv2.imread(str(path))
+        if image is None:
+            raise CorpusError(f"{path} is not a photo")
         try:
             found.append(finder(np.ascontiguousarray(image[..., ::-1])))
         except PhotoRejected:
@@ -158,8 +160,9 @@ def main(photos: Path, people: int, face_model: Path | None, output: Path) -> No
         "spread": np.concatenate([np.ones(len(centre)), np.zeros(len(gaps))]),
         "look": common_look(looks.weights, looks.embeddings),
     }
+    arrays: dict[str, Any] = {name: value.astype(np.float32) for name, value in table.items()}
     with output.open("wb") as file:
-        np.savez_compressed(file, **{name: value.astype(np.float32) for name, value in table.items()})
+        np.savez_compressed(file, **arrays)
     click.echo(f"{output}: {len(centre)} proportions of {len(looks.weights)} drawn people")
     click.echo("not explained by weights, in deviations of people: " + " ".join(f"{n:.2f}" for n in noise))
 
