@@ -13,12 +13,12 @@ from fstriplets.errors import CorpusError, UserError
 pytest.importorskip("numba")
 pytest.importorskip("scipy")
 
-from fstriplets.synth import evaluate, likeness, traits
+from fstriplets.synth import calibrate, evaluate, likeness, proportions, traits
 from fstriplets.synth.browshape import draw_brow_shape
 from fstriplets.synth.facemodel import FaceModel, load_face_model
-from fstriplets.synth.skin import load_skin, sample_skin, shipped_skin, smile_folds
+from fstriplets.synth.skin import load_skin, sample_skin, shipped_skin, smile_folds, without_stubble
 from fstriplets.synth.skin.aggregate import MINIMUM_PEOPLE, _principal, _pull_push
-from fstriplets.synth.skin.complexion import add_complexion
+from fstriplets.synth.skin.complexion import add_complexion, calm_colours
 from fstriplets.synth.skin.delight import Regions, blur, reflectance, studio_light
 from fstriplets.synth.skin.detail import LEVELS, learn_detail, pyramid, synthesise_detail
 from fstriplets.synth.skin.fit import expression_basis, fit_person, project
@@ -232,28 +232,68 @@ def test_identity_weights_of_a_seed() -> None:
     assert not np.array_equal(one[100:], likeness.draw_identity(5, modes)[100:])
 
 
-def test_nobody_is_near_the_average_face() -> None:
-    zero = np.zeros(likeness.IDENTITY_SIZE)
-    people = [
-        likeness.draw_identity(seed, np.random.default_rng(seed).normal(size=100)) for seed in range(60)
-    ]
-    apart = np.array([likeness.distance(person, zero) for person in people])
-    # LEAST is where they are pushed; keeping their proportions human takes some of it back
-    assert np.median(apart) > 0.7 * likeness.LEAST
-    assert apart.min() > 0.5 * likeness.LEAST
-    assert likeness.distance(people[0], people[0]) == 0
+def test_people_have_proportions_that_come_together_as_real_peoples_do() -> None:
+    learned, seeds = likeness.shipped_likeness(), range(80)
+    modes = [np.random.default_rng(seed).normal(size=likeness.MODES) for seed in seeds]
+    people = np.stack([likeness.draw_identity(seed, m) for seed, m in zip(seeds, modes, strict=True)])
+    brows = np.array([draw_brow_shape(seed) for seed in seeds])
+    free = np.random.default_rng(0).normal(size=people.shape) * likeness._spread()  # drawn, but not moved
+
+    def seen(weights: np.ndarray) -> np.ndarray:
+        return learned.centre + weights @ learned.rows.T + brows @ learned.brows.T
+
+    differ = learned.spread > 0
+    odd = np.sqrt((seen(people)[:, differ] ** 2).mean(1))  # 1 is as far from the mean as real people are
+    assert 0.7 < np.median(odd) < likeness.PROPORTION_SPREAD * 1.1
+    assert odd.max() < likeness.PROPORTION_SPREAD * likeness.FARTHEST * 1.1
+    assert np.median(np.sqrt((seen(free)[:, differ] ** 2).mean(1))) > 1.3 * np.median(odd)
+    assert (
+        np.abs(seen(people)[:, ~differ]).mean() < 0.5 * np.abs(seen(free)[:, ~differ]).mean()
+    )  # lips closed
 
 
-def test_proportions_stay_human() -> None:
-    rows = likeness._proportions()
-    assert rows.shape[1] == likeness.IDENTITY_SIZE
-    assert np.allclose(np.linalg.norm(rows[:, :100], axis=1), 1, atol=0.02)  # deviations of the face model
-    people = np.stack(
-        [likeness.draw_identity(s, np.random.default_rng(s).normal(size=100)) for s in range(60)]
+def test_aligned_faces_keep_shape_alone() -> None:
+    rng = np.random.default_rng(0)
+    face = rng.normal(size=(468, 2)) * 50 + 200
+    turn = np.radians(20)
+    spin = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    moved = 1.7 * face @ spin.T + [30, -12]
+    reference = rng.normal(size=(79, 2))
+    first, second = proportions.align_faces(np.stack([face, moved]), reference)
+    np.testing.assert_allclose(first, second, atol=1e-9)
+    wider = face * [1.2, 1.0]
+    assert np.abs(proportions.align_faces(wider[None], reference)[0] - first).max() > 0.01
+    points = first.reshape(-1, 2)
+    np.testing.assert_allclose(points[36], points[45] * [-1, 1], atol=1e-9)  # outer corners of the eyes
+
+
+def test_proportions_need_people_and_name_nobody() -> None:
+    faces = (
+        np.random.default_rng(1).normal(size=(60, 468, 2))
+        + np.random.default_rng(2).normal(size=(468, 2)) * 9
     )
-    odd = np.abs(people @ rows.T)
-    assert odd.max() < 1.1 * likeness.ODDEST
-    assert np.percentile(odd, 95) > likeness.USUAL  # bent back, not flattened
+    learned = proportions.real_proportions(faces)
+    assert learned.components.shape == (proportions.COMPONENTS, 158)
+    np.testing.assert_allclose(learned.of(faces).std(0, ddof=1), 1, atol=0.05)
+    with pytest.raises(ValueError, match="too few"):
+        proportions.real_proportions(faces[:30])
+    assert all(60 not in value.shape for value in learned)
+
+
+def test_what_a_weight_does_is_found_again() -> None:
+    rng = np.random.default_rng(3)
+    factors, slope = rng.normal(0.3, [1.0, 0.1, 0.8], (400, 3)), rng.normal(size=(2, 3))
+    found, centre, noise = proportions.explain(
+        factors @ slope.T + 0.7 + 0.1 * rng.normal(size=(400, 2)), factors
+    )
+    np.testing.assert_allclose(found[:, [0, 2]], slope[:, [0, 2]], atol=0.1)
+    np.testing.assert_allclose(centre, 0.7, atol=0.15)
+    np.testing.assert_allclose(noise, 0.1, atol=0.05)
+    mean = np.array([1.0, 0.0, 0.0])
+    embeddings = mean + factors[:, 2:] * [-0.1, 0.0, 0.3]
+    look = calibrate.common_look(factors, embeddings)
+    assert look[2] < 0
+    assert np.abs(look[:2]).max() < 0.3 * abs(look[2])
 
 
 def test_complexion_is_a_persons_own() -> None:
@@ -264,6 +304,29 @@ def test_complexion_is_a_persons_own() -> None:
     assert first.min() > 0.4
     assert first.max() < 1.3
     assert (first[..., 0] > 0.88 * first[..., 1]).all()  # skin turns red or brown, never plainly green
+
+
+def test_colours_no_skin_has_are_calmed_and_light_and_detail_stay() -> None:
+    rng = np.random.default_rng(0)
+    skin = np.exp(0.05 * rng.normal(size=(512, 512, 1))).astype(np.float32).repeat(3, 2)
+    patch = skin.copy()
+    patch[100:200, 100:200] *= np.exp(np.array([-0.3, 0.35, -0.05], np.float32))  # green
+    calm = calm_colours(patch)
+    middle = np.log(calm[130:170, 130:170])
+    hue = (middle - middle.mean(-1, keepdims=True)).mean((0, 1))
+    assert np.linalg.norm(hue) < 0.1
+    assert middle.mean() == pytest.approx(np.log(patch[130:170, 130:170]).mean(), abs=1e-3)
+    np.testing.assert_allclose(calm[300:, 300:], skin[300:, 300:], rtol=0.01)
+
+
+def test_a_smooth_face_has_no_shadow_of_a_beard() -> None:
+    seeds = range(40)
+    skins = [sample_skin(shipped_skin(), np.random.default_rng(seed)) for seed in seeds]
+    dark = max(skins, key=lambda skin: skin.stubble)
+    smooth = without_stubble(dark)
+    chin, cheek = np.s_[330:345, 230:280], np.s_[200:240, 130:170]
+    assert smooth.texture[chin].mean() > 1.08 * dark.texture[chin].mean()
+    np.testing.assert_allclose(smooth.texture[cheek], dark.texture[cheek], rtol=0.01)
 
 
 @pytest.mark.real

@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 #: Changes whenever the same seed gives other pixels.
-RENDERER = "3"
+RENDERER = "4"
 
 _HOME = {
     "LABELS": "regions",

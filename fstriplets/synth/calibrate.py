@@ -1,166 +1,170 @@
-"""Which identity weights a recogniser answers to: `python -m fstriplets.synth.calibrate`.
+"""What identity weights do to a face: `python -m fstriplets.synth.calibrate --photos LONDON`.
 
-Draws bald, resting, frontal heads of random shape in a few fixed skins, embeds them and regresses the
-embedding on the identity weights (ridge). The leading singular vectors go to `data/likeness.npz`, a few
-kilobytes, so that `likeness.py` can spread people without a recogniser at hand, with the proportions of the
-face as functions of the weights, so that it can keep them within what people have. Needs the weights yunet,
-mediapipe_face_mesh and mobilefacenet_foamliu installed; takes about three minutes on one core.
+Draws resting, frontal people of random shape, looks at them with a landmark network and a recogniser, and
+looks at real people's photos with the same landmark network. To `data/likeness.npz`, a few kilobytes, go:
+
+- real people's proportions as linear functions of the weights (`proportions.py`), so that `likeness.py` can
+  draw people whose proportions come together as people's do;
+- the direction in weights of what all drawn people have in common for the recogniser.
+
+Photos lie in one folder a person, one of them `neutral.jpg`, as for `synth learn-skin`. Needs the weights
+yunet, mediapipe_face_mesh and mobilefacenet_foamliu installed; takes about six minutes on one core.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import click
+import cv2
 import numpy as np
+import numpy.typing as npt
 
 from fstriplets.config import PipelineConfig
 from fstriplets.corpus.base import DecodedPhoto
-from fstriplets.errors import PhotoRejected
+from fstriplets.errors import CorpusError, PhotoRejected
 from fstriplets.faces.stage import FaceStage
+from fstriplets.models.weights import require
 from fstriplets.records import Photo
-from fstriplets.synth.body import build_body
-from fstriplets.synth.likeness import IDENTITY_SIZE, LIKENESS_FILE
+from fstriplets.synth.browshape import draw_brow_shape
+from fstriplets.synth.likeness import IDENTITY_SIZE, LIKENESS_FILE, MODES
 from fstriplets.synth.mesh import Mesh
-from fstriplets.synth.render import render_photo
-from fstriplets.synth.scene import make_scene
+from fstriplets.synth.proportions import explain, real_proportions
+from fstriplets.synth.scene import Scene, make_scene
+from fstriplets.synth.skin.landmarks import PhotoLandmarks
 from fstriplets.synth.studio import Studio
 
-__all__ = ["answers", "main", "proportions", "sensitivity"]
+__all__ = ["Looks", "common_look", "draw_looks", "lip_gaps", "main", "real_points"]
 
-_SKINS = (1003, 1007, 1010, 1012, 1021, 1030, 1033, 1041)
-_SIZE = 112
-_MODE_SPREAD, _TRAIT_SPREAD, _LIMIT = 1.6, 1.3, 3.5
-_RIDGE = 300.0
-_KEPT = 40
-#: Proportions of the face: landmarks (68) whose mean, less the mean of the others, is measured along an axis.
-_PROPORTIONS: tuple[tuple[tuple[int, ...], tuple[int, ...], int], ...] = (
-    ((27,), (33,), 1),  # nose: length, width, projection, bridge, turn of the tip, skew
-    ((35,), (31,), 0),
-    ((30,), (31, 35), 2),
-    ((30,), (39, 42), 2),
-    ((27, 28), (39, 42), 2),
-    ((30,), (33,), 1),
-    ((30, 33), (27, 8), 0),
-    ((51,), (33,), 1),  # mouth: philtrum, lips, width, projection, corners, place, skew
-    ((51,), (62,), 1),
-    ((66,), (57,), 1),
-    ((54,), (48,), 0),
-    ((51, 57), (31, 35, 8), 2),
-    ((48, 54), (62,), 1),
-    ((51, 57), (27, 8), 0),
-    ((57,), (8,), 1),  # chin: length, projection, width; jaw, cheeks, face: widths, height
-    ((8,), (57,), 2),
-    ((10,), (6,), 0),
-    ((12,), (4,), 0),
-    ((13,), (3,), 0),
-    ((15,), (1,), 0),
-    ((11,), (5,), 0),
-    ((27,), (8,), 1),
-    ((4, 12), (8,), 1),
-    ((42,), (39,), 0),  # eyes: spacing, width, depth, slant, height over the nose; brows over them
-    ((36, 45), (39, 42), 1),
-    ((39, 45), (36, 42), 0),
-    ((36, 39, 42, 45), (1, 15), 2),
-    ((36, 39, 42, 45), (30,), 1),
-    ((19, 24), (37, 44), 1),
-    ((17, 26), (21, 22), 1),
-    ((19, 24), (36, 45), 2),
-    ((36,), (45,), 1),
-)
+FloatArray = npt.NDArray[np.floating[Any]]
+
+_SIZE = 224
+_FIRST_SEED = 200_000
+_MODE_SPREAD, _TRAIT_SPREAD, _LIMIT = 1.2, 0.9, 3.0
+_RIDGE = 150.0
+#: Proportions whose noise is larger than this are followed all the same: it is the network's, not people's.
+_MOST_NOISE = 0.5
+#: Units by which the lips of a resting mouth stand apart, and how strictly that is kept.
+_LIP_GAP, _LIP_NOISE = 0.05, 0.6
 
 
-def answers(shapes: int, face_model: Path | None = None, seed: int = 6) -> tuple[np.ndarray, np.ndarray]:
-    """Identity weights [N, I] and embeddings [N, D] less the mean of their skin."""
-    studio, rng = Studio(face_model), np.random.default_rng(seed)
+class Looks(NamedTuple):
+    """What the networks saw of drawn people."""
+
+    weights: FloatArray  #: [N, I] identity weights
+    brows: FloatArray  #: [N, 10] their brow shapes
+    points: FloatArray  #: [N, 468, 2] pixels
+    embeddings: FloatArray  #: [N, D] unit vectors
+
+
+def draw_looks(count: int, face_model: Path | None = None, seed: int = 5) -> Looks:
+    """Draw people of random shape and look at them."""
+    studio, rng = Studio(face_model, keep=1), np.random.default_rng(seed)
     stage = FaceStage(PipelineConfig(detector="yunet", embedder="mobilefacenet_foamliu"))
-    bodies = [build_body(_plain(studio, skin), studio.mesh) for skin in _SKINS]
-    scenes = [_passport(studio, k) for k in range(len(_SKINS))]
-    weights: list[np.ndarray] = []
-    embeddings: list[tuple[float, ...]] = []
-    skins: list[int] = []
-    for k in range(shapes):
-        drawn = np.concatenate(
-            [rng.normal(0, _MODE_SPREAD, 100), rng.normal(0, _TRAIT_SPREAD, IDENTITY_SIZE - 100)]
+    finder = _finder()
+    rows: list[tuple[FloatArray, FloatArray, FloatArray, FloatArray]] = []
+    for k in range(count):
+        free = np.concatenate(
+            [rng.normal(0, _MODE_SPREAD, MODES), rng.normal(0, _TRAIT_SPREAD, IDENTITY_SIZE - MODES)]
         )
-        drawn = np.clip(drawn, -_LIMIT, _LIMIT).astype(np.float32)
-        skin = k % len(_SKINS)
-        body = replace(bodies[skin], vertices=studio.mesh.shape(drawn))
-        pixels = render_photo(body, scenes[skin], studio.mesh, _SIZE).pixels
+        weights = np.clip(free, -_LIMIT, _LIMIT).astype(np.float32)
+        person = replace(
+            studio.person(_FIRST_SEED + k), shape=weights, glasses=-1, age=30.0, beard=0.0, moustache=0.0
+        )
+        pixels = studio.photo(person, _passport(studio.mesh, k), _SIZE).pixels
         try:
             face = stage.candidates(Photo(str(k), str(k), str(k)), DecodedPhoto(pixels, "png"))[0].face
+            points = finder(pixels)
         except PhotoRejected:
             continue
         if face.embedding is not None:
-            weights.append(drawn)
-            embeddings.append(face.embedding)
-            skins.append(skin)
-    table, which = np.array(embeddings), np.array(skins)
-    for skin in set(skins):
-        table[which == skin] -= table[which == skin].mean(0)
-    return np.stack(weights), table
+            brows = np.array(draw_brow_shape(person.seed))
+            rows.append((weights, brows, points, np.array(face.embedding)))
+    return Looks(*(np.stack(column) for column in zip(*rows, strict=True)))
 
 
-def sensitivity(weights: np.ndarray, embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Directions [130, K], gains [K], and the share of variance a held-out sixth is explained by."""
-    held = np.arange(len(weights)) % 6 == 0
+def real_points(photos: Path) -> FloatArray:
+    """Landmarks [N, 468, 2] of the neutral photo of each person of a folder.
 
-    def solve(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return np.asarray(np.linalg.solve(x.T @ x + _RIDGE * np.eye(x.shape[1]), x.T @ y))
-
-    rest = embeddings[held] - weights[held] @ solve(weights[~held], embeddings[~held])
-    share = 1 - float((rest**2).sum() / (embeddings[held] ** 2).sum())
-    left, gains, _ = np.linalg.svd(solve(weights, embeddings), full_matrices=False)
-    return left[:, :_KEPT], gains[:_KEPT], share
-
-
-def proportions(mesh: Mesh) -> np.ndarray:
-    """Proportions of the face [R, I] as functions of the weights, in deviations of the face model's modes."""
-    points = mesh.identity.reshape(len(mesh.identity), -1, 3)[:, mesh.landmarks]
-    rows = [
-        points[:, list(high), axis].mean(1) - points[:, list(low), axis].mean(1)
-        for high, low, axis in _PROPORTIONS
-    ]
-    table = np.stack(rows)
-    return np.asarray(table / np.linalg.norm(table[:, :100], axis=1, keepdims=True))
+    Raises:
+        CorpusError: a file that is no photo, or nobody with a photo in which a face is found.
+    """
+    finder, found = _finder(), []
+    for path in sorted(photos.glob("*/neutral.jpg")):
+        image = cv2.imread(str(path))
+        if image is None:
+            raise CorpusError(f"{path} is not a photo")
+        try:
+            found.append(finder(np.ascontiguousarray(image[..., ::-1])))
+        except PhotoRejected:
+            continue
+    if not found:
+        raise CorpusError(f"{photos}: no faces; expected one folder a person, each with neutral.jpg")
+    return np.stack(found)
 
 
-def _plain(studio: Studio, seed: int):  # type: ignore[no-untyped-def]
-    person = studio.person(seed)
-    hair = replace(person.hair, name="bald")
-    return replace(person, hair=hair, beard=0.0, moustache=0.0, glasses=-1, age=30.0)
+def common_look(weights: FloatArray, embeddings: FloatArray) -> FloatArray:
+    """[I] change, by each weight, of an embedding's part along the mean embedding of all."""
+    mean, scale = embeddings.mean(0), weights.std(0)
+    part = embeddings @ mean / np.linalg.norm(mean)
+    table = (weights - weights.mean(0)) / scale
+    slope = np.linalg.solve(table.T @ table + _RIDGE * np.eye(table.shape[1]), table.T @ (part - part.mean()))
+    return np.asarray(slope / scale)
 
 
-def _passport(studio: Studio, seed: int):  # type: ignore[no-untyped-def]
-    scene = make_scene(studio.mesh, 100 + seed, 3.0)
+def lip_gaps(mesh: Mesh) -> FloatArray:
+    """[3, I] how far the lips of a resting mouth open with each weight, in units of `_LIP_GAP`."""
+    height = mesh.identity.reshape(len(mesh.identity), -1, 3)[:, mesh.landmarks, 1]
+    gaps = [height[:, upper] - height[:, lower] for upper, lower in ((61, 67), (62, 66), (63, 65))]
+    return np.stack(gaps) / _LIP_GAP
+
+
+def _finder() -> PhotoLandmarks:
+    return PhotoLandmarks(require("yunet"), require("mediapipe_face_mesh"))
+
+
+def _passport(mesh: Mesh, seed: int) -> Scene:
+    scene = make_scene(mesh, 100 + seed % 50, 3.0)
     resting = np.zeros_like(scene.expression)
-    resting[[studio.mesh.index("eyeBlink_L"), studio.mesh.index("eyeBlink_R")]] = 0.15
-    return replace(scene, expression=resting, yaw=0.0, pitch=0.0, roll=0.0)
+    resting[[mesh.index("eyeBlink_L"), mesh.index("eyeBlink_R")]] = 0.1
+    return replace(scene, expression=resting, yaw=0.0, pitch=0.0, roll=0.0, distance=130.0, blur=0.0)
 
 
 @click.command(help=__doc__)
 @click.option(
-    "--shapes", type=click.IntRange(min=300), default=1600, show_default=True, help="Heads to draw."
+    "--photos",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    required=True,
+    help="Real people.",
+)
+@click.option(
+    "--people", type=click.IntRange(min=300), default=900, show_default=True, help="People to draw."
 )
 @click.option(
     "--face-model", type=click.Path(path_type=Path, exists=True), help="The imported face model's .npz."
 )
 @click.option("--output", type=click.Path(path_type=Path), default=LIKENESS_FILE, help="The .npz to write.")
-def main(shapes: int, face_model: Path | None, output: Path) -> None:
+def main(photos: Path, people: int, face_model: Path | None, output: Path) -> None:
     """See the module's text."""
-    directions, gains, share = sensitivity(*answers(shapes, face_model))
-    table = proportions(Studio(face_model).mesh)
+    real = real_proportions(real_points(photos))
+    looks = draw_looks(people, face_model)
+    slope, centre, noise = explain(real.of(looks.points), np.concatenate([looks.weights, looks.brows], 1))
+    gaps = lip_gaps(Studio(face_model).mesh)
+    table = {
+        "rows": np.concatenate([slope[:, :IDENTITY_SIZE], gaps]),
+        "brows": np.concatenate([slope[:, IDENTITY_SIZE:], np.zeros((len(gaps), looks.brows.shape[1]))]),
+        "centre": np.concatenate([centre, np.zeros(len(gaps))]),
+        "noise": np.concatenate([np.minimum(noise, _MOST_NOISE), np.full(len(gaps), _LIP_NOISE)]),
+        "spread": np.concatenate([np.ones(len(centre)), np.zeros(len(gaps))]),
+        "look": common_look(looks.weights, looks.embeddings),
+    }
+    arrays: dict[str, Any] = {name: value.astype(np.float32) for name, value in table.items()}
     with output.open("wb") as file:
-        np.savez_compressed(
-            file,
-            directions=directions.astype(np.float16),
-            gains=gains.astype(np.float32),
-            proportions=table.astype(np.float16),
-        )
-    click.echo(
-        f"{output}: {len(gains)} directions; shape explains {100 * share:.0f} % of held-out embeddings"
-    )
+        np.savez_compressed(file, **arrays)
+    click.echo(f"{output}: {len(centre)} proportions of {len(looks.weights)} drawn people")
+    click.echo("not explained by weights, in deviations of people: " + " ".join(f"{n:.2f}" for n in noise))
 
 
 if __name__ == "__main__":

@@ -129,7 +129,8 @@ def grow_hair(
     if style.name != "bald":
         parts.append(_grow(mesh, vertices, normals, style, count))
     if style.fringe > 0:
-        length = STYLES["fringe"] * (0.25 + 0.95 * style.fringe)
+        # a higher hairline is further from the brows
+        length = STYLES["fringe"] * (0.25 + 0.95 * style.fringe) + 0.9 * style.fringe * max(0.0, style.line)
         front = replace(style, name="fringe", length=length / STYLES["fringe"], part=0.0, seed=style.seed + 1)
         parts.append(_grow(mesh, vertices, normals, front, count // 4, only_front=True))
     if not parts:

@@ -1,49 +1,76 @@
-"""How far apart synthetic people are: the identity weights of a seed.
+"""How far apart synthetic people are, and how far from odd: the identity weights of a seed.
 
 The face model's modes have unit variance in its own scans, yet people drawn with it look alike to a
-recogniser: independent global modes leave every single feature near its average. So they are drawn
-wider, traits (`traits.py`) are added feature by feature, and nobody may be near the average face:
-`calibrate.py` learned once to which combinations of weights a recogniser answers, and whoever lies too
-near the centre of that space is moved outwards in it. What a recogniser does not answer to is drawn narrow:
-it makes nobody easier to tell apart, only odder. At last each proportion of the face (length of the nose,
-width of the jaw …) is bent back into the range people have. Each person depends on their own seed only.
+recogniser: independent global modes leave every single feature near its average. Drawn wider, and with
+traits (`traits.py`) feature by feature, they differ, but features come together that no face has together:
+caricatures. So weights are drawn freely first and then moved, as little as can be, until the frontal face
+has proportions drawn from the joint distribution of real people's (`proportions.py`: mean, components and
+spreads of what a landmark network sees). What landmarks do not show stays as it was drawn.
+
+What all drawn faces have in common for a recogniser is no proportion: the mean of all is moved against
+it, within what landmarks do not show. Each person depends on their own seed only.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from fstriplets.synth.browshape import draw_brow_shape
 from fstriplets.synth.traits import TRAITS
 
-__all__ = ["IDENTITY_SIZE", "LIKENESS_FILE", "distance", "draw_identity"]
+__all__ = ["IDENTITY_SIZE", "LIKENESS_FILE", "MODES", "Likeness", "draw_identity", "shipped_likeness"]
 
-IDENTITY_SIZE = 100 + len(TRAITS)
-#: Deviation of the face model's weights; reach of the traits, which are uniform; where all are cut off.
-MODE_SPREAD, TRAIT_REACH, LIMIT = 1.3, 1.8, 2.7
-#: Traits that look like a mood or a caricature before they look like somebody: their reach.
+MODES = 100
+IDENTITY_SIZE = MODES + len(TRAITS)
+#: Deviation of the face model's weights and of the traits, and where all are cut off.
+MODE_SPREAD, TRAIT_SPREAD, LIMIT = 1.2, 1.05, 3.2
+#: Traits that are a mood or a disfigurement before they are somebody, and those that a frontal landmark does
+#: not see: their deviation.
 _NARROWER = {
-    "brow_tilt": 1.1,
-    "brow_inner": 1.1,
-    "brow_outer": 1.2,
-    "mouth_tilt": 1.0,
-    "nose_projection": 1.3,
-    "nose_skew": 1.0,
-    "eye_skew": 1.0,
-    "mouth_skew": 1.0,
-    "eye_size": 1.5,
-    "lip_thickness": 1.4,
+    "brow_tilt": 0.25,
+    "brow_inner": 0.25,
+    "brow_outer": 0.25,
+    "mouth_tilt": 0.25,
+    "nose_skew": 0.25,
+    "eye_skew": 0.25,
+    "mouth_skew": 0.25,
+    "nose_projection": 0.6,
+    "chin_projection": 0.6,
+    "mouth_projection": 0.6,
+    "brow_ridge": 0.7,
+    "bridge_height": 0.8,
+    "cheek_fullness": 0.7,
+    "jaw_angle": 0.7,
+    "tip_turn": 0.6,
+    "tip_size": 0.7,
+    "wing_flare": 0.7,
+    "wing_height": 0.6,
+    "nose_width": 0.8,
+    "bridge_hump": 0.8,
+    "eye_size": 0.8,
+    "lid_open": 0.8,
 }
-#: Share that is kept of weights a recogniser does not see.
-UNSEEN = 0.2
-#: Least distance from the average face (as of `distance`), and how far weights may be stretched for it.
-LEAST, STRETCH = 0.8, 1.8
-#: Standard deviations of the face model's scans up to which proportions of the face are left alone, and
-#: which they never reach.
-USUAL, ODDEST = 1.5, 3.0
+#: Deviation of people's proportions, that of the people photographed being 1; where each is cut off; and how
+#: far all together may lie from the mean, in units of their usual distance.
+PROPORTION_SPREAD, PROPORTION_LIMIT, FARTHEST = 1.2, 2.2, 1.15
+#: How far everybody is moved against the look that drawn faces share, in deviations of one weight.
+AWAY = 3.0
 LIKENESS_FILE = Path(__file__).resolve().parent / "data" / "likeness.npz"
+
+
+class Likeness(NamedTuple):
+    """What `calibrate.py` learned; R proportions, the last of them how far lips stand open."""
+
+    rows: np.ndarray  #: [R, I] change of each proportion by identity weights, in deviations of real people's
+    brows: np.ndarray  #: [R, 10] the same by the fields of a BrowShape
+    centre: np.ndarray  #: [R] proportions at weights and brows of zero, the mean of real people being 0
+    noise: np.ndarray  #: [R] what of a proportion is not explained: those are followed less
+    spread: np.ndarray  #: [R] 1 where people differ, 0 where all are alike (the lips)
+    look: np.ndarray  #: [I] change of what all drawn faces have in common for a recogniser
 
 
 def draw_identity(seed: int, modes: np.ndarray) -> np.ndarray:
@@ -53,62 +80,47 @@ def draw_identity(seed: int, modes: np.ndarray) -> np.ndarray:
         seed: the identity seed.
         modes: [100] standard normal weights that belong to the person's skin (`sample_skin`).
     """
+    learned, spread = shipped_likeness(), _spread()
+    gain, away = _plan()
     rng = np.random.default_rng([seed, 21])
-    # Uniform, not normal: many unlike features, none of them grotesque.
-    traits = rng.uniform(-1, 1, len(TRAITS)) * _reach()
-    weights = np.clip(np.concatenate([modes * MODE_SPREAD, traits]), -LIMIT, LIMIT)
-    return np.asarray(np.clip(_within(_outwards(weights)), -_limit(), _limit()), np.float32)
+    free = np.concatenate([modes, np.clip(rng.standard_normal(len(TRAITS)), -2, 2)]) * spread + away
+    wanted = _draw_proportions(rng, len(learned.spread)) * learned.spread
+    seen = learned.centre + learned.rows @ free + learned.brows @ np.array(draw_brow_shape(seed))
+    return np.asarray(np.clip(free + gain @ (wanted - seen), -LIMIT, LIMIT), np.float32)
 
 
-def distance(first: np.ndarray, second: np.ndarray) -> float:
-    """How different a recogniser should find two identities [I].
+def _draw_proportions(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Proportions [R] of one person, in deviations of real people's: neither one nor all together too far."""
+    drawn = rng.standard_normal(count)
+    far = np.sqrt((drawn**2).mean())
+    drawn *= PROPORTION_SPREAD * min(1.0, FARTHEST / far)
+    return np.asarray(np.clip(drawn, -PROPORTION_LIMIT, PROPORTION_LIMIT))
 
-    It is the length of the predicted change of its normalised embedding, as far as shape decides it.
+
+@lru_cache(maxsize=1)
+def _plan() -> tuple[np.ndarray, np.ndarray]:
+    """Least change of weights [I, R] that brings proportions where they should be, and the shift of all [I].
+
+    Weights are normal and proportions linear in them, so this is a conditional draw: the gain of a Kalman
+    filter whose measurement is the wanted face.
     """
-    directions, gains = _sensitivity()
-    return float(np.linalg.norm(((first - second) @ directions) * gains))
-
-
-def _outwards(weights: np.ndarray) -> np.ndarray:
-    """Move away from the average face along what a recogniser sees, and back along what it does not."""
-    directions, gains = _sensitivity()
-    seen = weights @ directions
-    stretch = np.clip(LEAST / (np.linalg.norm(seen * gains) + 1e-6), 1, STRETCH)
-    return np.asarray(UNSEEN * weights + (stretch - UNSEEN) * (directions @ seen))
-
-
-def _within(weights: np.ndarray) -> np.ndarray:
-    """Bend every proportion of the face back that lies outside what people have."""
-    rows = _proportions()
-    size = (rows**2).sum(1)
-    for _ in range(3):  # proportions share weights: what one gives back another may take
-        for row, square in zip(rows, size, strict=True):
-            value = float(row @ weights)
-            if abs(value) > USUAL:
-                bent = USUAL + (ODDEST - USUAL) * np.tanh((abs(value) - USUAL) / (ODDEST - USUAL))
-                weights = weights + (np.sign(value) * bent - value) * row / square
-    return np.asarray(weights)
-
-
-def _limit() -> np.ndarray:
-    """Largest weight of each mode and trait."""
-    return np.asarray(np.concatenate([np.full(100, LIMIT), LIMIT / TRAIT_REACH * _reach()]))
+    learned, variance = shipped_likeness(), _spread() ** 2
+    spread_rows = learned.rows * variance
+    gain = np.linalg.solve(spread_rows @ learned.rows.T + np.diag(learned.noise**2), spread_rows).T
+    away = variance * learned.look
+    away -= gain @ (learned.rows @ away)
+    return gain, -AWAY * away / np.sqrt((away**2 / variance).sum())
 
 
 @lru_cache(maxsize=1)
-def _reach() -> np.ndarray:
-    return np.array([_NARROWER.get(name, TRAIT_REACH) for name in TRAITS])
+def _spread() -> np.ndarray:
+    """Deviation of each weight [I] before proportions are met."""
+    traits = [TRAIT_SPREAD * _NARROWER.get(name, 1.0) for name in TRAITS]
+    return np.concatenate([np.full(MODES, MODE_SPREAD), traits])
 
 
 @lru_cache(maxsize=1)
-def _sensitivity() -> tuple[np.ndarray, np.ndarray]:
-    """Orthonormal directions [I, K] in identity weights and the recogniser's answer [K] to a unit step."""
+def shipped_likeness() -> Likeness:
+    """The file that comes with fstriplets."""
     with np.load(LIKENESS_FILE) as data:
-        return data["directions"].astype(np.float64), data["gains"].astype(np.float64)
-
-
-@lru_cache(maxsize=1)
-def _proportions() -> np.ndarray:
-    """Proportions of the face [R, I], linear in the weights, in standard deviations of the face model."""
-    with np.load(LIKENESS_FILE) as data:
-        return np.asarray(data["proportions"], np.float64)
+        return Likeness(*(np.asarray(data[name], np.float64) for name in Likeness._fields))

@@ -8,7 +8,7 @@ import numpy as np
 
 from fstriplets.synth.hair import HairStyle
 from fstriplets.synth.likeness import draw_identity
-from fstriplets.synth.skin import SkinSample, sample_skin, shipped_skin, smile_folds
+from fstriplets.synth.skin import SkinSample, sample_skin, shipped_skin, smile_folds, without_stubble
 
 __all__ = ["Person", "make_person", "skin_at"]
 
@@ -33,6 +33,10 @@ _IRIS = np.array(
         [0.125, 0.140, 0.140],
     ]
 )
+
+
+#: Median of `SkinSample.stubble`.
+_SHAVED = 0.10
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +100,7 @@ def make_person(seed: int) -> Person:
     shape = draw_identity(seed, skin.identity)
     texture, base, smile_map = skin.texture, skin.base, smile_folds(shipped_skin())
     tone = float((base.astype(np.float64) ** 2.2).mean())
-    masculine = bool(rng.random() < 0.5)
+    masculine = _bearded(seed, skin)
     fair = float(np.clip((tone - 0.16) / 0.2, 0, 1)) * rng.uniform(0.3, 1.0)
     dark_odds = np.array([0.5, 0.35, 0.12, 0.01, 0, 0, 0.02])
     fair_odds = np.array([0.04, 0.18, 0.30, 0.20, 0.18, 0.07, 0.03])
@@ -131,7 +135,7 @@ def make_person(seed: int) -> Person:
         beard=beard,
         moustache=moustache,
         beard_length=float(rng.choice([0.12, 0.25, 0.6, 1.3], p=[0.4, 0.3, 0.2, 0.1])),
-        chubby=float(np.clip(rng.normal(0, 0.4), -0.7, 0.8)),
+        chubby=float(np.clip(rng.normal(0, 0.25), -0.5, 0.6)),
         lipstick=float(rng.uniform(0.2, 0.6)) if made_up else 0.0,
         lip_colour=(
             np.array([0.24, 0.065, 0.07]) * np.exp(rng.normal(0, [0.25, 0.35, 0.35])) * (0.4 + 1.4 * tone)
@@ -145,7 +149,13 @@ def make_person(seed: int) -> Person:
 def skin_at(seed: int, age: float) -> SkinSample:
     """The skin of an identity seed at an age in years: the same skin, more mottled and spotted."""
     share = float(np.clip((age - 20) / 60, 0, 1.2))
-    return sample_skin(shipped_skin(), np.random.default_rng([seed, 2]), age=share)
+    skin = sample_skin(shipped_skin(), np.random.default_rng([seed, 2]), age=share)
+    return skin if _bearded(seed, skin) else without_stubble(skin)
+
+
+def _bearded(seed: int, skin: SkinSample) -> bool:
+    """Whether a beard would grow on a skin, as on about half: its own shadow of a shaved one decides."""
+    return bool(skin.stubble + np.random.default_rng([seed, 23]).normal(0, 0.02) > _SHAVED)
 
 
 def _hair(rng: np.random.Generator, masculine: bool, age: float, tone: float, seed: int) -> HairStyle:
@@ -164,7 +174,7 @@ def _hair(rng: np.random.Generator, masculine: bool, age: float, tone: float, se
     return HairStyle(
         name=name,
         length=float(rng.uniform(0.8, 1.25)),
-        line=float(rng.normal(0, 0.35) + 1.2 * receding),
+        line=float(rng.normal(0.9, 0.45) + 1.2 * receding),
         temples=float(abs(rng.normal(0.35, 0.25)) + 1.6 * receding),
         part=float(rng.choice([-1, 1]) * rng.uniform(0.2, 3.0)),
         forward=float(rng.uniform(-0.7, 0.8)),

@@ -19,7 +19,7 @@ from fstriplets.synth.mesh import BACK, CLOTH, EYE_L, EYE_R, FACE, FRAME, GUMS, 
 from fstriplets.synth.pose import PIVOT, Camera, Pose
 from fstriplets.synth.raster import FAR, depth_only, draw_strands, interpolate, raster, vertex_normals
 from fstriplets.synth.regions import build_regions
-from fstriplets.synth.scene import Scene
+from fstriplets.synth.scene import Scene, gaze_axes
 from fstriplets.synth.shading import (
     Materials,
     ambient_occlusion,
@@ -208,14 +208,13 @@ def _assemble(
 
 
 def _materials(body: Body, scene: Scene, mesh: Mesh, glasses: Glasses | None) -> Materials:
-    axes = np.array([[0.04, -0.01, 1], [-0.04, -0.01, 1]], np.float32)
     return Materials(
         iris=body.person.iris,
         sclera=np.array([0.50, 0.47, 0.45]),
         teeth=np.array([0.62, 0.56, 0.46]),
         cloth=scene.cloth,
         frame=glasses.colour if glasses is not None else np.zeros(3),
-        gaze_axes=axes / np.linalg.norm(axes, axis=1, keepdims=True),
+        gaze_axes=gaze_axes(mesh, scene.expression),
         eye_centres=mesh.eyes,
         eye_radius=mesh.eye_radius,
         pupil=body.person.pupil,

@@ -10,7 +10,7 @@ from fstriplets.synth.clothes import NECKLINES
 from fstriplets.synth.mesh import Mesh
 from fstriplets.synth.shading import Lighting
 
-__all__ = ["GRIN", "Scene", "make_scene"]
+__all__ = ["GRIN", "Scene", "gaze_axes", "make_scene"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,13 +68,14 @@ def make_scene(mesh: Mesh, seed: int, max_yaw: float = 60.0) -> Scene:
     """
     rng = np.random.default_rng([seed, 3])
     yaw = float(np.clip(rng.normal(0, 0.42 * max_yaw), -max_yaw, max_yaw))
+    pitch = float(np.clip(rng.normal(0, 7), -22, 22))
     return Scene(
         seed=seed,
         yaw=yaw,
-        pitch=float(np.clip(rng.normal(0, 8), -22, 22)),
+        pitch=pitch,
         roll=float(np.clip(rng.normal(0, 5.5), -16, 16)),
         body_yaw=float(yaw * rng.uniform(0.1, 0.8)),
-        expression=random_expression(mesh, rng),
+        expression=random_expression(mesh, rng, turned=(yaw, pitch)),
         light=random_light(rng),
         backdrop=int(rng.integers(2**31)),
         distance=float(np.exp(rng.uniform(np.log(62), np.log(160)))),
@@ -185,36 +186,77 @@ _MOODS: dict[str, dict[str, float]] = {
         "mouthLowerDown": 0.2,
     },
     "talk": {"jawOpen": 0.16, "mouthFunnel": 0.22, "browInnerUp": 0.15},
-    "frown": {"browDown": 0.55, "mouthFrown": 0.3, "eyeSquint": 0.25},
-    "surprise": {"browInnerUp": 0.55, "browOuterUp": 0.5, "eyeWide": 0.35, "jawOpen": 0.2},
-    "press": {"mouthPress": 0.5, "mouthDimple": 0.25, "browInnerUp": 0.15},
-    "smirk": {"mouthSmile_L": 0.55, "cheekSquint_L": 0.25, "mouthDimple_L": 0.3},
+    "frown": {"browDown": 0.45, "mouthFrown": 0.2, "eyeSquint": 0.2},
+    "surprise": {"browInnerUp": 0.45, "browOuterUp": 0.45, "eyeWide": 0.3, "jawOpen": 0.15},
+    "press": {"mouthPress": 0.45, "mouthDimple": 0.2, "browInnerUp": 0.1},
+    "smirk": {"mouthSmile_L": 0.4, "mouthSmile_R": 0.12, "cheekSquint_L": 0.2, "mouthDimple_L": 0.2},
 }
+#: Share of photos with each mood, in their order: people in photos rest or smile.
+_HOW_OFTEN = (0.25, 0.28, 0.22, 0.13, 0.03, 0.04, 0.01, 0.01, 0.015, 0.015)
+#: Degrees an eye turns by at weight 1 of a gaze action; how far the two axes are spread when they look ahead.
+_EYE_TURN, _EYES_APART = 32.0, 2.3
+#: Actions a resting face is never quite without.
+_RESTING = ("browDown", "browInnerUp", "browOuterUp", "mouthPress", "mouthDimple", "eyeSquint", "noseSneer")
 
 
-def random_expression(mesh: Mesh, rng: np.random.Generator, mood: str | None = None) -> np.ndarray:
-    """[53] weights: a mood at some strength over a little resting asymmetry, a blink and a gaze."""
+def random_expression(
+    mesh: Mesh, rng: np.random.Generator, mood: str | None = None, turned: tuple[float, float] = (0.0, 0.0)
+) -> np.ndarray:
+    """[53] weights: a mood at some strength over a little resting asymmetry, a blink and a gaze.
+
+    Args:
+        turned: yaw and pitch of the head, degrees; most people look into the camera all the same.
+    """
     names = mesh.names
     weights = np.zeros(len(names), np.float32)
-    for i, name in enumerate(names):
-        if name.startswith(("brow", "mouthPress", "mouthDimple", "eyeSquint", "noseSneer")):
-            weights[i] = 0.15 * rng.random()
+    for stem in _RESTING:
+        both = rng.random()
+        for i, name in enumerate(names):
+            if name.startswith(stem):  # hardly more on one side than on the other
+                weights[i] = 0.10 * (0.8 * both + 0.2 * rng.random())
     for name in ("mouthLeft", "jawLeft", "mouthRight", "jawRight"):
-        weights[names.index(name)] = 0.06 * rng.random()
-    chosen = mood or str(
-        rng.choice(list(_MOODS), p=[0.20, 0.23, 0.20, 0.15, 0.05, 0.05, 0.03, 0.03, 0.03, 0.03])
-    )
-    strength = rng.uniform(0.7, 1.2)
+        weights[names.index(name)] = 0.03 * rng.random()
+    chosen = mood or str(rng.choice(list(_MOODS), p=list(_HOW_OFTEN)))
+    strength = rng.uniform(0.7, 1.15)
     for action, value in _MOODS[chosen].items():
+        both = 1 + 0.10 * rng.normal()
         for i, name in enumerate(names):
             if name == action or name[:-2] == action:
-                weights[i] += value * strength * (1 + 0.10 * rng.normal())
-    blink = np.clip(0.11 + 0.08 * rng.normal(), 0.0, 0.32)
-    side, height = rng.normal(0, 0.22), rng.normal(0, 0.12)
+                weights[i] += value * strength * (both + 0.05 * rng.normal())
+    _look(weights, names, rng, turned)
+    return np.clip(weights, 0, 1)
+
+
+def gaze_axes(mesh: Mesh, expression: np.ndarray) -> np.ndarray:
+    """Optical axes of the left and right eye in the head's axes, unit vectors [2, 3].
+
+    The face model's gaze actions move lids only; the eyes turn with them here.
+    """
+    axes = []
     for eye, sign in (("L", 1), ("R", -1)):
-        weights[names.index(f"eyeBlink_{eye}")] = blink + 0.02 * rng.normal()
+        out, inwards, up, down = (
+            float(expression[mesh.index(f"eyeLook{way}_{eye}")]) for way in ("Out", "In", "Up", "Down")
+        )
+        side = np.radians(sign * (_EYE_TURN * (out - inwards) + _EYES_APART))
+        height = np.radians(_EYE_TURN * (up - down) - 0.5)
+        axes.append([np.sin(side) * np.cos(height), np.sin(height), np.cos(side) * np.cos(height)])
+    return np.array(axes, np.float32)
+
+
+def _look(
+    weights: np.ndarray, names: tuple[str, ...], rng: np.random.Generator, turned: tuple[float, float]
+) -> None:
+    """Sets blink and gaze: into or near the camera as far as eyes turn, sometimes elsewhere."""
+    blink = np.clip(0.10 + 0.05 * rng.normal(), 0.0, 0.25)
+    side, height = rng.normal(0, 0.06), rng.normal(0, 0.04)
+    if rng.random() < 0.75:
+        side -= np.clip(turned[0] / _EYE_TURN, -0.8, 0.8)
+        height -= np.clip(turned[1] / _EYE_TURN, -0.4, 0.4)
+    else:
+        side, height = side + rng.normal(0, 0.2), height + rng.normal(0, 0.1)
+    for eye, sign in (("L", 1), ("R", -1)):
+        weights[names.index(f"eyeBlink_{eye}")] = blink + 0.01 * rng.normal()
         weights[names.index(f"eyeLookOut_{eye}")] = max(0, sign * side)
         weights[names.index(f"eyeLookIn_{eye}")] = max(0, -sign * side)
         weights[names.index(f"eyeLookUp_{eye}")] = max(0, height)
         weights[names.index(f"eyeLookDown_{eye}")] = max(0, -height)
-    return np.clip(weights, 0, 1)

@@ -352,7 +352,7 @@ def _eye(at, c, which, albedo, shine, y, x):  # type: ignore[no-untyped-def]
     ax, ay, az = c[23 + 3 * which], c[24 + 3 * which], c[25 + 3 * which]
     along = min(max((dx * ax + dy * ay + dz * az) * norm, -1.0), 1.0)
     a = np.arccos(along) / 0.455  # 1 at the limbus
-    phase = np.arctan2(dy, dx)
+    phase = np.arctan2(dy * norm - ay, dx * norm - ax)
     fibre = 0.25 * (
         np.sin(17 * phase + 1) + np.sin(29 * phase + 2) + np.sin(41 * phase + 0.3) + np.sin(63 * phase + 4)
     )

@@ -98,7 +98,7 @@ def draw_wrinkles(mesh: Mesh, seed: int, age: float) -> Wrinkles:
     rng = np.random.default_rng([seed, 21])
     layers: dict[float, np.ndarray] = {}
     for onset, span, width, depth, curves in _FOLDS.values():
-        personal = rng.uniform(0.55, 1.3)
+        personal = rng.uniform(0.2, 1.4)
         amount = float(np.clip((age - onset) / span, 0, 1.15)) ** 0.9 * depth * personal
         for knots in curves:
             for sign in (1.0, -1.0):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fstriplets.synth.skin.learn import learn_skin
-    from fstriplets.synth.skin.sample import SkinSample, sample_skin, smile_folds
+    from fstriplets.synth.skin.sample import SkinSample, sample_skin, smile_folds, without_stubble
     from fstriplets.synth.skin.statistics import SkinStatistics, load_skin, shipped_skin
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "sample_skin",
     "shipped_skin",
     "smile_folds",
+    "without_stubble",
 ]
 
 _HOME = {
@@ -34,6 +35,7 @@ _HOME = {
     "sample_skin": "sample",
     "shipped_skin": "statistics",
     "smile_folds": "sample",
+    "without_stubble": "sample",
 }
 
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["add_complexion"]
+__all__ = ["add_complexion", "calm_colours"]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -27,17 +27,17 @@ _MELANIN = np.array([-0.12, -0.20, -0.26], np.float32)
 _REGIONS: dict[
     str, tuple[tuple[tuple[float, float, float, float], ...], tuple[float, float, float, float]]
 ] = {
-    "upper lid": (((73, 122, 38, 17),), (0.0, 0.25, 0.25, 0.6)),
-    "crease": (((66, 131, 32, 7),), (0.05, 0.2, 0.25, 0.55)),
-    "under eye": (((68, 163, 30, 10),), (0.1, 0.5, 0.15, 0.65)),
-    "inner corner": (((40, 140, 13, 18),), (0.1, 0.25, 0.1, 0.45)),
+    "upper lid": (((73, 122, 38, 17),), (0.0, 0.15, 0.15, 0.45)),
+    "crease": (((66, 131, 32, 7),), (0.05, 0.15, 0.2, 0.45)),
+    "under eye": (((68, 163, 30, 10),), (0.05, 0.25, 0.1, 0.45)),
+    "inner corner": (((40, 140, 13, 18),), (0.05, 0.15, 0.1, 0.35)),
     "cheek": (((108, 205, 42, 34),), (0.05, 0.35, 0.0, 0.2)),
     "nose": (((0, 205, 26, 24), (28, 218, 14, 14)), (0.1, 0.32, 0.0, 0.15)),
-    "bridge": (((0, 160, 16, 32),), (0.0, 0.35, -0.1, 0.35)),
-    "forehead": (((0, 62, 110, 34),), (0.0, 0.35, 0.05, 0.35)),
-    "upper lip": (((0, 243, 46, 9),), (0.0, 0.3, 0.1, 0.35)),
-    "mouth corner": (((62, 292, 16, 24),), (0.0, 0.3, 0.1, 0.4)),
-    "chin": (((0, 345, 40, 18),), (0.05, 0.3, 0.0, 0.3)),
+    "bridge": (((0, 160, 16, 32),), (0.0, 0.2, -0.05, 0.25)),
+    "forehead": (((0, 62, 110, 34),), (0.0, 0.25, 0.05, 0.35)),
+    "upper lip": (((0, 243, 46, 9),), (0.0, 0.15, 0.0, 0.2)),
+    "mouth corner": (((62, 292, 16, 24),), (0.0, 0.15, 0.05, 0.25)),
+    "chin": (((0, 345, 40, 18),), (0.0, 0.2, 0.0, 0.2)),
     "jaw": (((120, 300, 34, 50),), (0.0, 0.35, 0.0, 0.25)),
     "temple": (((150, 130, 26, 40),), (0.0, 0.25, 0.05, 0.35)),
 }
@@ -54,8 +54,9 @@ _LIPS = (
     (284, 326),
 )
 _LIPS_LOW = ((256, 329), (228, 326), (208, 314))
-_LIP_SPREAD = (0.5, 0.8)  # of blood and melanin
-_BLOTCHES = ((9, 0.10), (22, 0.07))  # cells across, spread of melanin and blood
+_LIP_SPREAD = (0.4, 0.5)  # of blood and melanin
+_SKIN_COLOUR, _LIP_COLOUR = 0.07, 0.20  # most that a patch of skin, and lips, differ from plain skin
+_BLOTCHES = ((9, 0.07), (22, 0.06))  # cells across, spread of melanin and blood
 
 
 def add_complexion(ratio: FloatArray, rng: np.random.Generator) -> FloatArray:
@@ -78,6 +79,28 @@ def add_complexion(ratio: FloatArray, rng: np.random.Generator) -> FloatArray:
     melanin = np.where(melanin < 0, 0.6 * np.tanh(melanin / 0.6), 1.6 * np.tanh(melanin / 1.6))
     change = 0.55 * (blood[..., None] * _BLOOD + melanin[..., None] * _MELANIN)
     return np.asarray(ratio * np.exp(change), np.float32)
+
+
+def calm_colours(ratio: FloatArray) -> FloatArray:
+    """`ratio` [512, 512, 3] with patches of strong colour brought back to what skin shows without make-up.
+
+    Components, complexion and blotches add up; where they agree, skin turns green, violet or orange. Only
+    hue and saturation of whole patches are bent: how light a place is, and all fine detail, stay.
+    """
+    size = ratio.shape[0]
+    small = np.log(np.maximum(cv2.resize(ratio, (128, 128), interpolation=cv2.INTER_AREA), 0.05))
+    hue = cv2.GaussianBlur(small - small.mean(-1, keepdims=True), (0, 0), 1.5)
+    strength = np.linalg.norm(hue, axis=-1, keepdims=True) + 1e-6
+    most = _most_colour()
+    change = hue * (most * np.tanh(strength / most) / strength - 1)
+    return np.asarray(ratio * np.exp(cv2.resize(change, (size, size))), np.float32)
+
+
+@lru_cache(maxsize=1)
+def _most_colour() -> FloatArray:
+    """[128, 128, 1] how far the colour of a place may be from that of plain skin, log RGB."""
+    lips = cv2.resize(_masks()[-1], (128, 128), interpolation=cv2.INTER_AREA)
+    return np.asarray((_SKIN_COLOUR + (_LIP_COLOUR - _SKIN_COLOUR) * lips)[..., None], np.float32)
 
 
 def _amounts() -> list[tuple[float, float, float, float]]:

@@ -16,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from fstriplets.synth.skin.aggregate import MEAN_TOP, SIZE
-from fstriplets.synth.skin.complexion import add_complexion
+from fstriplets.synth.skin.complexion import add_complexion, calm_colours
 from fstriplets.synth.skin.delight import blur
 from fstriplets.synth.skin.detail import synthesise_detail
 from fstriplets.synth.skin.spots import add_spots
 from fstriplets.synth.skin.statistics import SkinStatistics
 
-__all__ = ["SkinSample", "sample_skin", "smile_folds"]
+__all__ = ["SkinSample", "sample_skin", "smile_folds", "without_stubble"]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -30,7 +30,7 @@ FloatArray = npt.NDArray[np.floating[Any]]
 WIDTH = {
     "tone": 1.25,
     "tint": 1.05,
-    "even": 1.25,
+    "even": 1.6,
     "odd": 1.2,
     "brow": 1.1,
     "fine": 1.0,
@@ -77,6 +77,9 @@ def sample_skin(
     identity = np.r_[drawn["shape"], rng.standard_normal(max(0, modes - len(drawn["shape"])))][:modes]
     base = _base_colour(statistics, drawn["tone"][0], drawn["tint"])
     ratio: FloatArray = _mean(statistics) + _structure(statistics, drawn["even"], drawn["odd"])
+    shadow = _beard_shadow(ratio)
+    # components that take a beard away make paler jaws than anybody has
+    ratio *= 1 + min(0.0, shadow + 0.02) * _beard_mask()[..., None]
     gains = np.exp(statistics.detail[:, 1] * np.r_[drawn["fine"], drawn["coarse"]]) * (
         0.9 + np.array([0.35, 0.5]) * age
     )
@@ -84,6 +87,7 @@ def sample_skin(
         statistics.band_std, statistics.band_colour, statistics.band_quantiles, rng, gains.tolist(), SIZE
     )
     ratio = add_complexion(_without_brows(ratio), np.random.default_rng(rng.integers(2**31)))
+    ratio = calm_colours(ratio)
     chosen = float(rng.beta(0.5, 3.0)) if freckles is None else freckles
     ratio = add_spots(ratio, rng, age=age, freckles=chosen * float(np.clip(0.5 + drawn["tone"][0], 0, 1)))
     texture = np.clip(ratio * base.astype(np.float32), 0.01, 1)
@@ -92,7 +96,7 @@ def sample_skin(
         texture,
         base.astype(np.float32),
         brow.astype(np.float32),
-        _stubble(ratio),
+        max(0.0, shadow),
         float(drawn["tone"][0]),
         identity,
     )
@@ -104,6 +108,23 @@ def smile_folds(statistics: SkinStatistics, size: int = SIZE) -> FloatArray:
     return np.asarray(
         cv2.resize(np.concatenate([half, half[:, ::-1]], 1), (size, size), interpolation=cv2.INTER_CUBIC)
     )
+
+
+def without_stubble(skin: SkinSample) -> SkinSample:
+    """The same skin without the shadow that a shaved beard leaves on it."""
+    light = 1 + 1.1 * np.float32(skin.stubble) * _beard_mask()[..., None]
+    return skin._replace(texture=np.clip(skin.texture * light, 0.01, 1))
+
+
+@lru_cache(maxsize=1)
+def _beard_mask() -> FloatArray:
+    """1 where a beard shades the average skin (upper lip, chin, jaw), 0 on lips and cheeks, [SIZE, SIZE]."""
+    row, col = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
+    across = np.abs(col - SIZE / 2 + 0.5)
+    below = np.clip((row - np.interp(across, [0, 50, 90, 140], [226, 234, 268, 262])) / 14, 0, 1)
+    ends = np.clip((400 - row) / 40, 0, 1) * np.clip((165 - across) / 30, 0, 1)
+    lips = ((across / 66) ** 2 + ((row - 290) / 42) ** 2) < 1
+    return blur((below * ends * (1 - lips)).astype(np.float32), 4)
 
 
 def _without_brows(ratio: FloatArray) -> FloatArray:
@@ -129,9 +150,10 @@ def _brow_mask() -> tuple[slice, FloatArray]:
     return rows, (near * ends).astype(np.float32)
 
 
-def _stubble(ratio: FloatArray) -> float:
+def _beard_shadow(ratio: FloatArray) -> float:
+    """How much darker the chin is than the cheeks."""
     chin, cheek = ratio[322:350, 212:300].mean(), ratio[200:260, 130:180].mean()
-    return float(np.clip(cheek - chin, 0, 1))
+    return float(np.clip(cheek - chin, -1, 1))
 
 
 def _draw(statistics: SkinStatistics, rng: np.random.Generator) -> dict[str, FloatArray]:
