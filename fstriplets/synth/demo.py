@@ -19,22 +19,22 @@ from fstriplets.synth.scene import make_scene
 
 __all__ = ["make_demo"]
 
-#: Folder -> identity seed: people looked at and chosen to differ in looks.
+#: Folder -> identity seed: people looked at and chosen to differ in looks, neighbours most.
 PEOPLE = {
     "p200": 900,
-    "p201": 901,
-    "p202": 906,
-    "p203": 909,
-    "p206": 911,
-    "p207": 902,
-    "p208": 916,
-    "p209": 924,
-    "p210": 905,
-    "p212": 937,
-    "p213": 943,
-    "p214": 914,
-    "p215": 919,
-    "p217": 956,
+    "p201": 914,
+    "p202": 911,
+    "p203": 919,
+    "p206": 943,
+    "p207": 909,
+    "p208": 924,
+    "p209": 916,
+    "p210": 901,
+    "p212": 905,
+    "p213": 956,
+    "p214": 937,
+    "p215": 906,
+    "p217": 902,
 }
 PHOTOS, SIZE, MAX_YAW = 6, 320, 40.0
 LICENCE = "CC0-1.0 (synthetic; face model ICT-FaceKit, MIT)"
