@@ -80,7 +80,7 @@ class Group:
 
 
 def groups_of(plan: SwapPlan) -> list[Group]:
-    """Whose faces are swapped with whose: every group is of one split.
+    """Whose faces are swapped with whose: every group is of one split, and each split grows in step.
 
     Who is alone in a split is left out. More people leave all groups but the last of each split as they are.
 
@@ -91,10 +91,13 @@ def groups_of(plan: SwapPlan) -> list[Group]:
     config = PipelineConfig()
     for index in range(plan.people):
         splits.setdefault(split_of(plan.identity_id(index), config), []).append(index)
-    groups = []
+    placed: list[tuple[float, Group]] = []  # by the share of its split that a group completes
     for split in sorted(splits):
-        for number, people in enumerate(_portions(splits[split], plan)):
-            groups.append(Group(f"{split}-{number:06d}", split, tuple(people)))
+        portions = list(_portions(splits[split], plan))
+        for number, people in enumerate(portions):
+            group = Group(f"{split}-{number:06d}", split, tuple(people))
+            placed.append(((number + 1) / len(portions), group))
+    groups = [group for _, group in sorted(placed, key=lambda pair: pair[0])]
     if not groups:
         raise UserError(
             f"{plan.people} people, and no two of them in one split: a swap needs two; draw more --people"

@@ -12,15 +12,17 @@ Where paper and release differ, this follows the release, whose weights then loa
 
 Ours, off by default: `attention_reach`. Nothing bounds the release's attention, and each of twelve decoder
 blocks multiplies features by a map that is linear in them; batch statistics hide that in training, and a
-photo unlike the training's then grows to infinity. `enlarge`: the network sees a smaller picture, and what
-it changes is applied to the large one: what a CPU can carry at 64 px serves 128. And `output_form: flow`:
-the output layers give no picture but what to do with the target, a flow, a colour residual and how much of
-the fine detail stays, all of them nothing at first; so pixels that need no change need not be drawn anew,
-and a face that changes its shape stays sharp. And `identity_map`: the embedding reaches the network only as
-scales and shifts of whole maps, which say little of where a brow ends; two more layers draw it as a map that
-is added where the decoder begins. And `pixel_unshuffle`: squares of pixels are folded into channels before
-the first layer and out of the last (sub-pixel convolution, Shi et al. 2016), so that a network that works on
-64x64 places sees and draws 128x128 pixels at next to no cost. The rest of the network is the same.
+photo unlike the training's then grows to infinity. With it, normalised features are cut at 6 deviations: an
+outlier passed through nine residual blocks grew a hundredfold and came out as a blot. `enlarge`: the network
+sees a smaller picture, and what it changes is applied to the large one: what a CPU can carry at 64 px serves
+128. And `output_form: flow`: the output layers give no picture but what to do with the target, a flow, a
+colour residual and how much of the fine detail stays, all of them nothing at first; so pixels that need no
+change need not be drawn anew, and a face that changes its shape stays sharp. And `identity_map`: the
+embedding reaches the network only as scales and shifts of whole maps, which say little of where a brow ends;
+two more layers draw it as a map that is added where the decoder begins. And `pixel_unshuffle`: squares of
+pixels are folded into channels before the first layer and out of the last (sub-pixel convolution, Shi et al.
+2016), so that a network that works on 64x64 places sees and draws 128x128 pixels at next to no cost. The rest
+of the network is the same.
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ __all__ = [
 ]
 
 _SLOPE = 0.01  # LeakyReLU of the generator
+_OUTLIER = 6.0  # where normalised features are cut, if attention is bounded
 _FULL = 256  # side the layers are named after; the network is convolutional and runs at others
 
 #: Allowed `outputs` of the generator: the paper's ablation takes the small ones away first.
@@ -56,7 +59,9 @@ OUTPUTS: tuple[tuple[int, ...], ...] = ((256,), (256, 128), (256, 128, 64))
 OUTPUT_FORMS = ("image", "flow")
 _FLOW_REACH = 0.12  # how far a flow moves content at most, in halves of the side
 _DETAIL = 2.0  # logit of the share of the fine detail that stays at first
-_RIM = 0.06  # halves of the side over which flows fade towards the crop's edge, where the target stays
+#: Halves of the side over which what is said fades towards the crop's edge, where the target stays: no face
+#: reaches the top, and chins come near the bottom.
+_RIM_TOP, _RIM_SIDES, _RIM_BOTTOM = 0.25, 0.12, 0.06
 _MAP_SIDE = 16  # of an identity map, laid over all of the crop
 
 
@@ -132,16 +137,21 @@ class _Head(nn.Module):
 class _Block(nn.Module):
     """BatchNorm, 1x1, LeakyReLU, 3x3; the block of attribute encoder and decoder."""
 
-    def __init__(self, channels: int, residual: bool) -> None:
+    def __init__(self, channels: int, residual: bool, bounded: bool) -> None:
         super().__init__()
-        self.residual = residual
+        self.residual, self.bounded = residual, bounded
         self.normalize = nn.BatchNorm2d(channels)
         self.conv1x1 = nn.Conv2d(channels, channels, 1)
         self.conv3x3 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv3x3(F.leaky_relu(self.conv1x1(self.normalize(x)), _SLOPE))
+        normal = _within(self.normalize(x), self.bounded)
+        y: Tensor = self.conv3x3(F.leaky_relu(self.conv1x1(normal), _SLOPE))
         return x + y if self.residual else y
+
+
+def _within(normal: Tensor, bounded: bool) -> Tensor:
+    return normal.clamp(-_OUTLIER, _OUTLIER) if bounded else normal
 
 
 class _IdentityBlock(nn.Module):
@@ -179,13 +189,15 @@ class _Down(nn.Module):
 class _Up(nn.Module):
     """Doubles the side."""
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, bounded: bool) -> None:
         super().__init__()
+        self.bounded = bounded
         self.normalize = nn.BatchNorm2d(in_channels)
         self.conv = nn.Conv2d(in_channels, out_channels, 3, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.interpolate(self.normalize(x), scale_factor=2, mode="bilinear", align_corners=True)
+        normal = _within(self.normalize(x), self.bounded)
+        x = F.interpolate(normal, scale_factor=2, mode="bilinear", align_corners=True)
         return F.leaky_relu(self.conv(F.pad(x, (1, 1, 1, 1), mode="reflect")), _SLOPE)
 
 
@@ -196,7 +208,7 @@ class _DecoderBlock(nn.Module):
         super().__init__()
         self.residual, self.reach = residual, reach
         self.conv_attention = nn.Conv2d(channels, 1, 1)
-        self.basic_block = _Block(channels, residual=False)
+        self.basic_block = _Block(channels, residual=False, bounded=bool(reach))
 
     def forward(self, x: Tensor, attribute: Tensor) -> Tensor:
         attention = self.conv_attention(x)
@@ -245,8 +257,8 @@ def _applied(maps: Tensor, targets: Tensor, times: int, place: int) -> Tensor:
     """
     size = int(targets.shape[-1])
     places = (torch.arange(size, dtype=maps.dtype, device=maps.device) + 0.5) * (2 / size) - 1
-    rim = ((1 - places.abs()) / _RIM).clamp(max=1)
-    inner = rim[:, None] * rim
+    inner = torch.minimum((1 + places) / _RIM_TOP, (1 - places) / _RIM_BOTTOM).clamp(max=1)[:, None]
+    inner = inner * ((1 - places.abs()) / _RIM_SIDES).clamp(max=1)
     large = _larger(maps, times)
     colour, flow = large[:, :3] * inner, large[:, 3:5] * inner
     detail = 1 - (1 - large[:, 5:]) * inner
@@ -280,7 +292,7 @@ class _IdentityMap(nn.Module):
 class _IdentityEncoder(nn.Module):
     """Down to `identity_bottom`, replacing the identity on the way, and up again with skips."""
 
-    def __init__(self, layout: Layout, widths: dict[int, int], embedding: int) -> None:
+    def __init__(self, layout: Layout, widths: dict[int, int], embedding: int, bounded: bool) -> None:
         super().__init__()
         self.fuse = layout.fuse
         self.sides = [side for side in widths if side >= layout.identity_bottom]
@@ -291,7 +303,7 @@ class _IdentityEncoder(nn.Module):
                 self.add_module(f"down{side}", _Down(widths[2 * side], widths[side]))
             self.add_module(f"b{side}_down", _IdentityBlock(widths[side], embedding, layout.fuse))
         for side in self.up_sides:
-            self.add_module(f"up{side}", _Up(widths[side // 2], widths[side]))
+            self.add_module(f"up{side}", _Up(widths[side // 2], widths[side], bounded))
             self.add_module(f"b{side}_up", _IdentityBlock(widths[side], embedding, layout.fuse))
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
@@ -309,14 +321,14 @@ class _IdentityEncoder(nn.Module):
 class _AttributeEncoder(nn.Module):
     """Keeps what the identity branch destroys: each block's map, and each side's first."""
 
-    def __init__(self, layout: Layout, widths: dict[int, int]) -> None:
+    def __init__(self, layout: Layout, widths: dict[int, int], bounded: bool) -> None:
         super().__init__()
         self.blocks = layout.attribute_blocks
         for side, count in self.blocks.items():
             if side < _FULL:
                 self.add_module(f"downsample{side}", _Down(widths[2 * side], widths[side]))
             for index in range(1, count + 1):
-                self.add_module(f"b{side}_{index}", _Block(widths[side], layout.fuse))
+                self.add_module(f"b{side}_{index}", _Block(widths[side], layout.fuse, bounded))
 
     def forward(self, x: Tensor) -> list[Tensor]:
         kept: list[Tensor] = []
@@ -350,7 +362,7 @@ class _Decoder(nn.Module):
         self.attribute_blocks = layout.attribute_blocks
         for side in self.sides:
             if side > self.sides[0]:
-                self.add_module(f"up{side}", _Up(widths[side // 2], widths[side]))
+                self.add_module(f"up{side}", _Up(widths[side // 2], widths[side], bool(reach)))
             for index in self._indices(side):
                 self.add_module(f"b{side}_{index}", _DecoderBlock(widths[side], layout.fuse, reach))
             if side in self.outputs:
@@ -409,9 +421,10 @@ class MobileFSGANGenerator(nn.Module):
         self.stride = halvings * enlarge * pixel_unshuffle
         sides = [_FULL >> step for step in range(halvings.bit_length())]
         widths = {side: num_channels * (_FULL // side if layout.widen else 1) for side in sides}
+        bounded = attention_reach > 0
         self.encoder_head = _Head(num_channels, pixel_unshuffle)
-        self.identity_encoder = _IdentityEncoder(layout, widths, embedding_size)
-        self.attribute_encoder = _AttributeEncoder(layout, widths)
+        self.identity_encoder = _IdentityEncoder(layout, widths, embedding_size, bounded)
+        self.attribute_encoder = _AttributeEncoder(layout, widths, bounded)
         self.decoder = _Decoder(layout, widths, outputs, attention_reach, output_form, pixel_unshuffle)
         start = widths[min(layout.decoder_blocks)]
         self.identity_map = _IdentityMap(embedding_size, identity_map, start) if identity_map else None
