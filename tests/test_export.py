@@ -241,7 +241,8 @@ def refusals(weights: Path, dataset: Path, folder: Path) -> dict[str, tuple[dict
     make_shard(only_train, 0, people=2, photos=2)
     return {
         "precision": (base | {"precisions": ["int4"]}, ConfigError, "int4.*fp32, fp16, int8"),
-        "format": (base | {"formats": ["tflite"]}, ConfigError, "tflite.*onnx, coreml"),
+        "format": (base | {"formats": ["pb"]}, ConfigError, "pb.*onnx, coreml, tflite"),
+        "int8": (base | {"formats": ["tflite"], "precisions": ["int8"]}, ConfigError, "tflite has no int8"),
         "images": (base | {"images": 0}, ConfigError, "--images 0"),
         "no run": (base | {"weights": folder}, WeightsError, r"swapper\.safetensors"),
         "no file": (base | {"weights": folder / "gone.pth"}, WeightsError, r"gone\.pth"),
@@ -258,6 +259,7 @@ def refusals(weights: Path, dataset: Path, folder: Path) -> dict[str, tuple[dict
     [
         "precision",
         "format",
+        "int8",
         "images",
         "no run",
         "no file",
@@ -285,7 +287,8 @@ def test_files_that_exist_are_kept(weights: Path, exported: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("package", "kind", "extra"), [("onnx", "onnx", "export"), ("coremltools", "coreml", "coreml")]
+    ("package", "kind", "extra"),
+    [("onnx", "onnx", "export"), ("coremltools", "coreml", "coreml"), ("litert_torch", "tflite", "tflite")],
 )
 def test_a_missing_converter_is_named(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, kind: str, extra: str
@@ -313,6 +316,59 @@ def test_core_ml_packages_say_what_they_take(weights: Path, tmp_path: Path) -> N
         assert [item.name for item in spec.description.output] in (["swapped"], ["embedding"])
         assert spec.description.metadata.userDefined["value_range"] == "-1..1"
         assert file.bytes > 1000
+
+
+def test_tflite_files_agree_with_torch(weights: Path, tmp_path: Path) -> None:
+    pytest.importorskip("litert_torch", reason="needs litert-torch: pip install 'fstriplets[tflite]'")
+    from fstriplets.export import export_swap
+    from fstriplets.export.tflite import open_tflite, read_tflite_metadata
+
+    out = tmp_path / "out"
+    report = export_swap(weights, out, formats=["tflite"], precisions=["fp32", "fp16"], images=4)
+    files = {file.path.name: file for file in report.files}
+    names = [
+        f"{role}-{precision}.tflite" for role in ("swapper", "embedder") for precision in ("fp32", "fp16")
+    ]
+    assert list(files) == names
+    full, half = files["swapper-fp32.tflite"], files["swapper-fp16.tflite"]
+    assert {file.format for file in report.files} == {"tflite"}
+    assert full.max_error is not None
+    assert full.max_error < 0.05  # of 255, as for ONNX
+    assert full.mean_error is not None
+    assert half.mean_error is not None
+    assert full.mean_error < half.mean_error < 0.5
+    assert full.bytes > half.bytes
+    assert (files["embedder-fp32.tflite"].min_cosine or 0) > 0.99999
+    assert (files["embedder-fp16.tflite"].min_cosine or 0) > 0.995
+    head = read_tflite_metadata(out / "swapper-fp16.tflite")
+    assert head["value_range"] == "-1..1"
+    assert head["embedder_file"] == "embedder-fp16.tflite"
+    made = open_tflite(out / "swapper-fp32.tflite")(
+        {
+            "target": np.zeros((1, 3, SIZE, SIZE), np.float32),
+            "embedding": np.ones((1, 512), np.float32) / 512**0.5,
+        }
+    )
+    assert made.shape == (1, 3, SIZE, SIZE)
+
+
+@pytest.mark.parametrize("form", ["image", "flow"])
+def test_tflite_has_both_output_forms(tmp_path: Path, form: str) -> None:
+    pytest.importorskip("litert_torch", reason="needs litert-torch: pip install 'fstriplets[tflite]'")
+    from fstriplets.export.graph import Swap
+    from fstriplets.export.tflite import open_tflite, write_tflite
+
+    torch.manual_seed(3)
+    network = MobileFSGANGenerator(8, 512, "shallow", (256,), output_form=form).eval()
+    for module in network.modules():  # a new flow network's last layer does nothing
+        if isinstance(module, torch.nn.Conv2d) and not module.weight.any():
+            torch.nn.init.normal_(module.weight, 0, 0.3)
+    swap = Swap(network, SIZE)
+    write_tflite(swap, tmp_path / "a.tflite", "fp32", {"description": "a swapper"})
+    target, embedding = torch.rand(1, 3, SIZE, SIZE) * 2 - 1, torch.ones(1, 512) / 512**0.5
+    made = open_tflite(tmp_path / "a.tflite")({"target": target.numpy(), "embedding": embedding.numpy()})
+    with torch.inference_mode():
+        assert np.abs(made - swap(target, embedding).numpy()).max() * 127.5 < 0.05
 
 
 def _broken(folder: Path) -> Path:

@@ -37,7 +37,7 @@ COMMANDS = {
         "Measure how good the parts are, against truth and on real photos.",
     ),
     "swap": ("fstriplets.cli.swap:swap", "Swap faces in photos and videos."),
-    "export": ("fstriplets.cli.export:export", "Export trained networks: ONNX, Core ML, a web page."),
+    "export": ("fstriplets.cli.export:export", "Export trained networks: ONNX, Core ML, TFLite, a web page."),
     "synth": ("fstriplets.cli.synth:synth", "Render synthetic faces with ground truth."),
 }
 

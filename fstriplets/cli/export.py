@@ -32,7 +32,7 @@ def _of_a_swapper(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.group()
 def export() -> None:
-    """Export trained networks: ONNX, Core ML, a web page."""
+    """Export trained networks: ONNX, Core ML, TFLite, a web page."""
 
 
 @export.command()
@@ -53,7 +53,7 @@ def export() -> None:
     help="Again for more.  [default: all three]",
 )
 @click.option(
-    "--format", "formats", multiple=True, default=("onnx",), show_default=True, metavar="onnx|coreml",
+    "--format", "formats", multiple=True, default=("onnx",), show_default=True, metavar="onnx|coreml|tflite",
     help="Again for more.",
 )  # fmt: skip
 @_of_a_swapper

@@ -3,9 +3,9 @@
     report = fstriplets.export.export_swap("runs/swap", "exported/", data="dataset/")
 
 The parts, in the order of the flow: swap.py (the main path), faces.py (faces to calibrate and compare on),
-graph.py (torch to ONNX), precision.py (fp16 and int8), coreml.py, parity.py (what differs from PyTorch),
-report.py (what is written about it). page.py puts such files, those of finders.py and the runtime that
-ort_web.py reads into a page for browsers; its scripts are in web/.
+graph.py (torch to ONNX), precision.py (fp16 and int8), coreml.py, tflite.py, parity.py (what differs from
+PyTorch), report.py (what is written about it). page.py puts such files, those of finders.py and the runtime
+that ort_web.py reads into a page for browsers; its scripts are in web/.
 """
 
 from __future__ import annotations

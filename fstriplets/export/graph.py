@@ -110,14 +110,17 @@ class _Window(nn.Module):
             self.register_buffer("weights", torch.stack([crop(row)[0, 0, :, 0] for row in rows], dim=1))
         else:
             self.shrink = crop.shrink(size)
-            self.register_buffer("weights", crop.grid(size // self.shrink))
+            # Places beyond the edge are mirrored here once, not in the graph: -1 and 1 are the edges.
+            grid = crop.grid(size // self.shrink).double()
+            mirrored = 1 - (torch.remainder(grid + 1, 4) - 2).abs()
+            self.register_buffer("weights", mirrored.float())
 
     def forward(self, images: Tensor) -> Tensor:
         weights = cast(Tensor, self.weights)
         if self.upright:
             return weights @ images @ weights.T
         images = F.avg_pool2d(images, self.shrink) if self.shrink > 1 else images
-        return F.grid_sample(images, weights, padding_mode="reflection", align_corners=False)
+        return F.grid_sample(images, weights, padding_mode="border", align_corners=False)
 
 
 def write_onnx(module: Exported, path: Path, metadata: Mapping[str, str]) -> None:

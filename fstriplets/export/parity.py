@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -40,25 +41,45 @@ def swap(generator: nn.Module, targets: Images, embeddings: Images) -> Images:
 def compare_generator(
     path: Path, precision: str, pairs: FacePairs, embeddings: Images, truth: Images
 ) -> ExportedFile:
-    """An ONNX generator against `truth`, the finite images `swap` gave for the same inputs."""
-    session = open_session(path)
+    """A generator's file against `truth`, the finite images `swap` gave for the same inputs."""
+    run = _opened(path)
     errors = []
     for target, embedding, wanted in zip(pairs.targets, embeddings, truth, strict=True):
-        (made,) = session.run(None, {"target": target[None], "embedding": embedding[None]})
+        made = run({"target": target[None], "embedding": embedding[None]})
         error = np.abs(made[0].astype(np.float64) - wanted) * _LEVELS
         errors.append(np.where(np.isfinite(error), error, 255.0))  # overflown: as wrong as can be
     every = np.stack(errors)
     square = float((every**2).mean())
     psnr = min(_MOST_DECIBELS, 10 * math.log10(255**2 / square)) if square else _MOST_DECIBELS
     mean, most = float(every.mean()), float(every.max())
-    return described(path, "generator", "onnx", precision, mean_error=mean, max_error=most, psnr=psnr)
+    return described(path, "generator", _kind(path), precision, mean_error=mean, max_error=most, psnr=psnr)
 
 
 def compare_embedder(path: Path, precision: str, faces: Images, truth: Images) -> ExportedFile:
-    """An ONNX embedder against `truth`, what `embed` gave for the same faces."""
+    """An embedder's file against `truth`, what `embed` gave for the same faces."""
+    run = _opened(path)
+    made = np.concatenate([run({"face": face[None]}) for face in faces])
+    cosine = float((made * truth).sum(axis=1).min())
+    return described(path, "embedder", _kind(path), precision, min_cosine=cosine)
+
+
+def _kind(path: Path) -> str:
+    return path.suffix.removeprefix(".")
+
+
+def _opened(path: Path) -> Callable[[Mapping[str, Images]], Images]:
+    """An ONNX or TFLite file as a function of its named inputs: its one output."""
+    if _kind(path) == "tflite":
+        from fstriplets.export.tflite import open_tflite
+
+        return open_tflite(path)
     session = open_session(path)
-    made = np.concatenate([session.run(None, {"face": face[None]})[0] for face in faces])
-    return described(path, "embedder", "onnx", precision, min_cosine=float((made * truth).sum(axis=1).min()))
+
+    def run(inputs: Mapping[str, Images]) -> Images:
+        (made,) = session.run(None, dict(inputs))
+        return np.asarray(made)
+
+    return run
 
 
 def described(path: Path, role: str, kind: str, precision: str, **errors: float) -> ExportedFile:

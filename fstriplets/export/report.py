@@ -16,7 +16,7 @@ class ExportedFile:
 
     path: Path
     role: str  #: `generator` or `embedder`
-    format: str  #: `onnx` or `coreml`
+    format: str  #: `onnx`, `coreml` or `tflite`
     precision: str  #: `fp32`, `fp16` or `int8`
     bytes: int
     sha256: str  #: hex; empty for a folder

@@ -6,6 +6,7 @@ for every face and frame.
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import tempfile
@@ -28,8 +29,10 @@ from fstriplets.training.swap_features import dataset_crop
 
 __all__ = ["FORMATS", "PRECISIONS", "export_swap"]
 
-FORMATS = ("onnx", "coreml")
+FORMATS = ("onnx", "coreml", "tflite")
 PRECISIONS = ("fp32", "fp16", "int8")
+
+_SUFFIXES = {"onnx": "onnx", "coreml": "mlpackage", "tflite": "tflite"}
 
 
 def export_swap(
@@ -53,7 +56,7 @@ def export_swap(
             user's own swapper in the table of weights.
         output: folder of the files; made where there is none.
         embedder: its recogniser, as in `fstriplets.swap`.
-        formats: of FORMATS. precisions: of PRECISIONS; coreml has no int8 here.
+        formats: of FORMATS. precisions: of PRECISIONS; coreml and tflite have no int8 here.
         data: dataset whose faces calibrate int8 and are compared; None: the demo's synthetic people.
         split: of the dataset.
         images: how many pairs of faces: half of them calibrate int8, the others are compared.
@@ -73,7 +76,13 @@ def export_swap(
     _check("--precision", precisions, PRECISIONS)
     if images < 1:
         raise ConfigError(f"--images {images}: at least one pair of faces is compared")
+    if set(precisions) == {"int8"} and "onnx" not in formats:
+        raise ConfigError(f"--format {', '.join(formats)} has no int8: fp32 or fp16, or --format onnx")
     import_onnx()
+    if "tflite" in formats:
+        from fstriplets.export.tflite import import_litert
+
+        import_litert()
     wanted = [p for p in PRECISIONS if p in precisions]
     folder = _folder(output, [name for kind in formats for name in _names(kind, wanted)], overwrite)
     say("loading")
@@ -83,6 +92,7 @@ def export_swap(
     with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as draft:
         files = list(job.onnx(Path(draft))) if "onnx" in formats else []
         files += list(job.coreml(Path(draft))) if "coreml" in formats else []
+        files += list(job.tflite(Path(draft))) if "tflite" in formats else []
         placed = tuple(_placed(files, folder))
     calibrated = job.calibration.origin if "int8" in precisions and "onnx" in formats else ""
     notes = tuple(_notes(data, parts, job.overflown))
@@ -104,18 +114,27 @@ class _Job:
         self.generator = Swap(parts.generator, parts.settings.size)
         self.embedder = Embed(parts.identity, parts.settings.size)
 
-    def onnx(self, folder: Path) -> Iterator[ExportedFile]:
-        """Generators, then embedders, each as it is written and compared."""
+    @functools.cached_property
+    def known(self) -> Images:
+        """PyTorch's embeddings of the compared sources."""
         self.say("running PyTorch to compare with")
-        faces = self.compared
-        known = embed(self.parts.identity, faces.sources)
+        return embed(self.parts.identity, self.compared.sources)
+
+    @functools.cached_property
+    def truth(self) -> tuple[FacePairs, Images, Images]:
+        """Compared faces that PyTorch gives a finite image for, their embeddings and these images."""
+        faces, known = self.compared, self.known
         truth = swap(self.parts.generator, faces.targets, known)
         # Attention multiplies features by features: a poorly trained generator can overflow by itself.
         finite = np.array([np.isfinite(image).all() for image in truth])
         self.overflown = int((~finite).sum())
         if not finite.any():
             raise WeightsError(f"{self.parts.name} gives no finite image for any of {len(faces)} faces")
-        faces, embeddings, truth = faces.some(finite), known[finite], truth[finite]
+        return faces.some(finite), known[finite], truth[finite]
+
+    def onnx(self, folder: Path) -> Iterator[ExportedFile]:
+        """Generators, then embedders, each as it is written and compared."""
+        truth = self.truth
         full = folder / "full.onnx"
         write_onnx(self.generator, full, self.metadata("generator", "fp32"))
         for precision in self.precisions:
@@ -123,8 +142,8 @@ class _Job:
             path = folder / f"swapper-{precision}.onnx"
             self._convert(full, path, precision)
             write_metadata(path, self.metadata("generator", precision))
-            yield compare_generator(path, precision, faces, embeddings, truth)
-        yield from self._embedders(folder, known)
+            yield compare_generator(path, precision, *truth)
+        yield from self._embedders(folder)
 
     def _convert(self, full: Path, path: Path, precision: str) -> None:
         if precision == "int8":
@@ -137,7 +156,7 @@ class _Job:
             if self.small:
                 store_fp16(path)
 
-    def _embedders(self, folder: Path, truth: Images) -> Iterator[ExportedFile]:
+    def _embedders(self, folder: Path) -> Iterator[ExportedFile]:
         """int8 would cost identity and save little: it goes with the fp32 embedder."""
         full = folder / "embedder.onnx"
         write_onnx(self.embedder, full, self.metadata("embedder", "fp32"))
@@ -146,7 +165,7 @@ class _Job:
             path = folder / f"embedder-{precision}.onnx"
             self._convert(full, path, precision)
             write_metadata(path, self.metadata("embedder", precision))
-            yield compare_embedder(path, precision, self.compared.sources, truth)
+            yield compare_embedder(path, precision, self.compared.sources, self.known)
 
     def coreml(self, folder: Path) -> Iterator[ExportedFile]:
         """Both networks as ML programs."""
@@ -159,10 +178,27 @@ class _Job:
             for role, name, module in modules:
                 self.say(f"Core ML {role} in {precision}")
                 path = folder / f"{name}-{precision}.mlpackage"
-                write_coreml(module, path, precision, self.metadata(role, precision))
+                write_coreml(module, path, precision, self.metadata(role, precision, "coreml"))
                 yield described(path, role, "coreml", precision)
 
-    def metadata(self, role: str, precision: str) -> dict[str, str]:
+    def tflite(self, folder: Path) -> Iterator[ExportedFile]:
+        """Generators, then embedders, each as it is written and compared."""
+        from fstriplets.export.tflite import write_tflite
+
+        truth = self.truth
+        precisions = list(dict.fromkeys(_partner(precision) for precision in self.precisions))
+        for precision in precisions:
+            self.say(f"TFLite generator in {precision}")
+            path = folder / f"swapper-{precision}.tflite"
+            write_tflite(self.generator, path, precision, self.metadata("generator", precision, "tflite"))
+            yield compare_generator(path, precision, *truth)
+        for precision in precisions:
+            self.say(f"TFLite embedder in {precision}")
+            path = folder / f"embedder-{precision}.tflite"
+            write_tflite(self.embedder, path, precision, self.metadata("embedder", precision, "tflite"))
+            yield compare_embedder(path, precision, self.compared.sources, self.known)
+
+    def metadata(self, role: str, precision: str, kind: str = "onnx") -> dict[str, str]:
         """All a user of the file alone must know."""
         settings, head = self.parts.settings, read_head(self.parts.path)
         origin = self.parts.identity.origin
@@ -186,7 +222,7 @@ class _Job:
         }
         if role == "generator":
             values |= {"variant": settings.variant, "channels": str(settings.channels)}
-            values["embedder_file"] = f"embedder-{_partner(precision)}.onnx"
+            values["embedder_file"] = f"embedder-{_partner(precision)}.{_SUFFIXES[kind]}"
         return values
 
     def _licence(self, role: str, head: dict[str, str]) -> str:
@@ -239,7 +275,7 @@ def _check(flag: str, given: Sequence[str], known: Sequence[str]) -> None:
 def _names(kind: str, precisions: Sequence[str]) -> Iterator[str]:
     """What an export of this format writes."""
     partners = list(dict.fromkeys(_partner(precision) for precision in precisions))
-    suffix = "onnx" if kind == "onnx" else "mlpackage"
+    suffix = _SUFFIXES[kind]
     yield from (f"swapper-{precision}.{suffix}" for precision in (precisions if kind == "onnx" else partners))
     yield from (f"embedder-{precision}.{suffix}" for precision in partners)
 

@@ -60,8 +60,8 @@ OUTPUT_FORMS = ("image", "flow")
 _FLOW_REACH = 0.12  # how far a flow moves content at most, in halves of the side
 _DETAIL = 2.0  # logit of the share of the fine detail that stays at first
 #: Halves of the side over which what is said fades towards the crop's edge, where the target stays: no face
-#: reaches the top, and chins come near the bottom.
-_RIM_TOP, _RIM_SIDES, _RIM_BOTTOM = 0.25, 0.12, 0.06
+#: reaches the top, of which a strip stays whole, and chins come near the bottom.
+_STRIP, _RIM_TOP, _RIM_SIDES, _RIM_BOTTOM = 0.1, 0.2, 0.12, 0.06
 _MAP_SIDE = 16  # of an identity map, laid over all of the crop
 
 
@@ -257,7 +257,7 @@ def _applied(maps: Tensor, targets: Tensor, times: int, place: int) -> Tensor:
     """
     size = int(targets.shape[-1])
     places = (torch.arange(size, dtype=maps.dtype, device=maps.device) + 0.5) * (2 / size) - 1
-    inner = torch.minimum((1 + places) / _RIM_TOP, (1 - places) / _RIM_BOTTOM).clamp(max=1)[:, None]
+    inner = torch.minimum((1 + places - _STRIP) / _RIM_TOP, (1 - places) / _RIM_BOTTOM).clamp(0, 1)[:, None]
     inner = inner * ((1 - places.abs()) / _RIM_SIDES).clamp(max=1)
     large = _larger(maps, times)
     colour, flow = large[:, :3] * inner, large[:, 3:5] * inner
