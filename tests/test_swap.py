@@ -30,6 +30,7 @@ from fstriplets.faces.parse import PARTS, LandmarkParser
 from fstriplets.faces.templates import MEAN_68, template_points
 from fstriplets.models.weights import file_sha256
 from fstriplets.swapping import Choice, Swapper, load_model, load_swapper, read_mark, swap
+from fstriplets.swapping.model import swap_faces
 from fstriplets.swapping.paste import face_mask, match_colour, paste
 from fstriplets.swapping.picture import Picture, load_picture, save_picture
 
@@ -374,6 +375,7 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
     refused(OutputError, "folder of the targets", demo(0), tmp_path, tmp_path)
     empty = tmp_path / "empty"
     empty.mkdir()
+    refused(ConfigError, "--identity-strength 3: 0 .* to 2", demo(0), good, new, identity_strength=3)
     refused(UserError, "holds no photos", demo(0), empty, tmp_path / "o")
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(good.read_bytes()[:3000])
@@ -478,6 +480,31 @@ def test_swapped_crops_follow_the_embedding(weights: Path) -> None:
     assert same.shape == crops.shape
     assert (same[0] == other[0]).all()
     assert (same[1] != other[1]).any()
+
+
+def test_identity_strength_goes_from_the_target_to_beyond_the_source(weights: Path) -> None:
+    model = load_model(weights, device="cpu")
+    crops = np.stack([cv2.resize(pixels_of(demo(n)), (SIZE, SIZE)) for n in (0, 2)])
+    source, own = model.embed(crops)[:1], model.embed(crops)[1:]
+    asked: list[np.ndarray] = []
+
+    class Recorder(Inverter):
+        def embed(self, crops: np.ndarray) -> np.ndarray:
+            return model.embed(crops)
+
+        def swap(self, crops: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
+            asked.append(embeddings[0])
+            return crops
+
+    for strength in (0, 0.5, 1, 1.5):
+        swap_faces(Recorder(), crops[1:], source, strength)
+    to_target = [float(vector @ own[0] / np.linalg.norm(vector)) for vector in asked]
+    assert np.allclose(asked[0], own[0], atol=1e-5)
+    assert np.allclose(asked[2], source[0])
+    assert np.allclose([np.linalg.norm(vector) for vector in asked[:3]], 1, atol=1e-5)
+    assert np.linalg.norm(asked[3]) > 1
+    assert to_target == sorted(to_target, reverse=True)
+    assert np.ptp(to_target) > 0.01
 
 
 def test_a_thumbnail_of_the_face_before_is_dropped(tmp_path: Path) -> None:

@@ -101,6 +101,10 @@ def edits(
 )  # fmt: skip
 @click.option("--split", default="test", show_default=True, help="Of the true swaps.")
 @click.option("--samples", "count", default=64, show_default=True, help="Swaps, or people, a folder.")
+@click.option(
+    "--identity-strength", "strength", type=click.FloatRange(0, 2), default=1.0, show_default=True,
+    help="As of swap.",
+)  # fmt: skip
 @click.option("--json", "output", type=click.Path(path_type=Path), metavar="FILE", help="Write all figures.")
 @click.option("--sheet", type=click.Path(path_type=Path), metavar="FILE", help="Write a PNG of the swaps.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Pipeline keys, as in build.")
@@ -110,6 +114,7 @@ def swaps(
     true_swaps: Path | None,
     split: str,
     count: int,
+    strength: float,
     output: Path | None,
     sheet: Path | None,
     overrides: Sequence[str],
@@ -140,7 +145,7 @@ def swaps(
     found: dict[str, Any] = {}
     if true_swaps is not None:
         features = load_features("auto", model.crop, load_identity("face_embedder", model.crop))
-        rows, pictures = evaluate_true_swaps(true_swaps, split, model, count, stage.embed, features)
+        rows, pictures = evaluate_true_swaps(true_swaps, split, model, count, stage.embed, features, strength)
         click.echo(
             f"{model.name} on {rows[0].samples} true swaps of {true_swaps} ({split}), perceptual distance by"
             f" {features.origin.name}\n\n{_swap_table(rows)}\n"
@@ -149,7 +154,7 @@ def swaps(
         if sheet is not None:
             _write(sheet, pictures.sheet())
     for folder in folders:
-        rows, pictures = evaluate_photo_swaps(folder, config, stage, model, count)
+        rows, pictures = evaluate_photo_swaps(folder, config, stage, model, count, strength)
         click.echo(f"{model.name} on {rows[0].samples} people of {folder}\n\n{_swap_table(rows)}\n")
         found.setdefault("photos", []).append({"folder": folder.name, "rows": [asdict(row) for row in rows]})
         if sheet is not None:

@@ -42,6 +42,13 @@ _SHOWN = 12  # targets that were not swapped, on the screen
 @click.option(
     "--colour-match/--no-colour-match", default=True, show_default=True, help="Take over the light."
 )
+@click.option(
+    "--identity-strength",
+    type=click.FloatRange(0, 2),
+    default=1.0,
+    show_default=True,
+    help="0: the target's identity, 1: the source's, above: beyond it.",
+)
 @click.option("--detector", default="auto", show_default=True, help="As in pipelines (docs/faces.md).")
 @click.option("--landmarker", default="auto", show_default=True, help="As in pipelines (docs/faces.md).")
 @click.option("--parser", default="auto", show_default=True, help="What is face: auto, bundled, landmarks.")

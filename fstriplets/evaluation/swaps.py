@@ -22,7 +22,7 @@ from fstriplets.errors import DatasetError
 from fstriplets.faces import FaceStage
 from fstriplets.faces.aligned import canonical
 from fstriplets.faces.analyser import Analyser, shared_analyser
-from fstriplets.swapping.model import Model
+from fstriplets.swapping.model import Model, swap_faces
 from fstriplets.training.losses import PerceptualLoss
 from fstriplets.training.swap_data import first_samples
 from fstriplets.training.swap_features import Features
@@ -80,13 +80,19 @@ class SwapRow:
 
 
 def evaluate_true_swaps(
-    data: Path, split: str, model: Model, count: int, embed: Embed | None, features: Features
+    data: Path,
+    split: str,
+    model: Model,
+    count: int,
+    embed: Embed | None,
+    features: Features,
+    strength: float = 1.0,
 ) -> tuple[list[SwapRow], Pictures]:
     """A swapper on the true swaps of a dataset's split.
 
     Args:
         data: of `synth swaps`. count: samples at most. embed: of crops and landmarks, as FaceStage's.
-        features: of the perceptual distance.
+        features: of the perceptual distance. strength: of the identity; see swapping.model.swap_faces.
 
     Raises:
         DatasetError: no such split, or other samples than true swaps in it.
@@ -98,7 +104,7 @@ def evaluate_true_swaps(
     if set(batch.kinds) != {TRUE_SWAP.name}:
         raise DatasetError(f"{data}: the {split} split holds no true swaps; draw them with `synth swaps`")
     source, target, truth = (_pixels(part) for part in (batch.source, batch.target, batch.result))
-    pictures = Pictures(source, target, _swap(model, source, target), truth)
+    pictures = Pictures(source, target, _swap(model, source, target, strength), truth)
     usual = canonical(model.crop, model.size).points
     known = [sample_landmarks(data, model.size, split, role) for role in ("source", "target")]
     source_points, target_points = (np.stack([of.get(key, usual) for key in batch.keys]) for of in known)
@@ -108,12 +114,12 @@ def evaluate_true_swaps(
 
 
 def evaluate_photo_swaps(
-    folder: Path, config: PipelineConfig, stage: FaceStage, model: Model, people: int
+    folder: Path, config: PipelineConfig, stage: FaceStage, model: Model, people: int, strength: float = 1.0
 ) -> tuple[list[SwapRow], Pictures]:
     """Swaps between the people of a folder, each one's face onto the next one's photo.
 
     Args:
-        folder: one folder a person; config, stage: of the swapper's crop and size.
+        folder: one folder a person; config, stage: of the swapper's crop and size. strength: as above.
 
     Raises:
         DatasetError: fewer than two usable people.
@@ -125,15 +131,15 @@ def evaluate_photo_swaps(
     sources = targets[1:] + targets[:1]
     source, target = (np.stack([f.pixels for f in part]) for part in (sources, targets))
     points = [np.array([f.face.landmarks for f in part], np.float64) for part in (sources, targets)]
-    pictures = Pictures(source, target, _swap(model, source, target))
+    pictures = Pictures(source, target, _swap(model, source, target, strength))
     return _rows(pictures, points[0], points[1], stage.embed), pictures
 
 
-def _swap(model: Model, source: Pixels, target: Pixels) -> Pixels:
+def _swap(model: Model, source: Pixels, target: Pixels, strength: float) -> Pixels:
     parts = []
     for at in range(0, len(source), _CHUNK):
         rows = slice(at, at + _CHUNK)
-        parts.append(model.swap(target[rows], model.embed(source[rows])))
+        parts.append(swap_faces(model, target[rows], model.embed(source[rows]), strength))
     return np.concatenate(parts)
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fstriplets.training.swap_features import Identity
 
 __all__ = [
+    "MAX_STRENGTH",
     "RUNTIMES",
     "MobileFSGAN",
     "Model",
@@ -37,6 +38,7 @@ __all__ = [
     "load_parts",
     "load_swapper",
     "read_head",
+    "swap_faces",
 ]
 
 Pixels = npt.NDArray[np.uint8]
@@ -45,6 +47,8 @@ Embeddings = npt.NDArray[np.float32]
 #: What runs the networks.
 RUNTIMES = ("auto", "torch", "onnx")
 
+#: Largest `strength` of swap_faces.
+MAX_STRENGTH = 2.0
 _RELEASE_SIDE = 256
 _OF_RUN = Path("export", "swapper.safetensors")
 _NO_WEIGHTS = """there are no swapper's weights: what fstriplets ships is an early stage, to train on from
@@ -72,6 +76,22 @@ class Model(Protocol):
     def swap(self, crops: Pixels, embeddings: Embeddings) -> Pixels:
         """Targets uint8 [B, S, S, 3] and the sources' id_embeddings [B, D] -> uint8 [B, S, S, 3]."""
         ...
+
+
+def swap_faces(model: Model, crops: Pixels, sources: Embeddings, strength: float = 1.0) -> Pixels:
+    """Targets uint8 [N, S, S, 3] with the faces of id_embeddings [N, D] -> uint8 [N, S, S, 3].
+
+    Args:
+        strength: how far the identity goes from the target's (0) to the source's (1). A trained network gives
+            the mean of what it is unsure of, which is too near to the target; above 1 the embedding is taken
+            beyond the source's, on the line that comes from the target's, and makes up for some of it.
+    """
+    if strength != 1:
+        own = model.embed(crops)
+        sources = own + np.float32(strength) * (sources - own)
+        lengths = np.linalg.norm(sources, axis=1, keepdims=True)
+        sources = sources / np.clip(lengths, 1e-6, 1)  # between the two it stays on the sphere
+    return model.swap(crops, sources)
 
 
 @dataclass(frozen=True)

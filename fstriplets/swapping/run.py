@@ -103,6 +103,7 @@ def swap(
     landmarker: str = "auto",
     parser: str = "auto",
     colour_match: bool = True,
+    identity_strength: float = 1.0,
     quality: int = 95,
     mark: bool = True,
     c2pa: str | None = None,
@@ -124,6 +125,7 @@ def swap(
         like_min: cosine below which nobody is that person.
         detector, landmarker, parser: backends, by name.
         colour_match: bring the swapped face's colours to the target's.
+        identity_strength: 0 the target's identity, 1 the source's, up to 2 beyond; see model.swap_faces.
         quality: of JPEG and WebP, 1..100.
         mark: say in the files that they are synthetic.
         c2pa: `CERTIFICATE,KEY`: sign that as well.
@@ -143,7 +145,10 @@ def swap(
     if mark or signer:
         _check_markable(plan)
     model = model or load_model(weights, embedder, device, runtime)
-    swapper = Swapper(model, detector=detector, landmarker=landmarker, parser=parser, colour=colour_match)
+    swapper = Swapper(
+        model, detector=detector, landmarker=landmarker, parser=parser, colour=colour_match,
+        strength=identity_strength,
+    )  # fmt: skip
     embedding = _person(swapper, source, "--source")
     if like is not None:
         choice = replace(choice, like=_person(swapper, Path(like), "--like"))

@@ -17,7 +17,7 @@ from fstriplets.errors import ConfigError, PhotoRejected
 from fstriplets.faces.parse import Parser, load_parser
 from fstriplets.faces.stage import FaceStage
 from fstriplets.records import AlignedFace
-from fstriplets.swapping.model import Embeddings, Model
+from fstriplets.swapping.model import MAX_STRENGTH, Embeddings, Model, swap_faces
 from fstriplets.swapping.paste import face_mask, match_colour, paste
 from fstriplets.swapping.picture import Picture
 
@@ -78,6 +78,7 @@ class Swapper:
         detector, landmarker: as in a pipeline.
         parser: name of faces.parse.PARSERS, or `auto`.
         colour: match the swapped face's colours to the target's.
+        strength: of the identity; see model.swap_faces.
 
     Attributes:
         tools: what it works with, for summaries.
@@ -94,10 +95,13 @@ class Swapper:
         landmarker: str = "auto",
         parser: str | Parser = "auto",
         colour: bool = True,
+        strength: float = 1.0,
     ) -> None:
         if detector == "aligned":
             raise ConfigError("--detector aligned: photos are searched for faces; choose another")
-        self.model, self.colour = model, colour
+        if not 0 <= strength <= MAX_STRENGTH:
+            raise ConfigError(f"--identity-strength {strength:g}: 0 (the target's) to {MAX_STRENGTH:g}")
+        self.model, self.colour, self.strength = model, colour, strength
         quality = QualityConfig(
             min_face=_MIN_SIDE,
             min_sharpness=0,
@@ -166,9 +170,9 @@ class Swapper:
         """
         pixels = picture.pixels.copy()
         crops = np.stack([face.crop for face in faces])
-        for face, swapped in zip(
-            faces, self.model.swap(crops, np.repeat(embedding[None], len(faces), axis=0)), strict=True
-        ):
+        sources = np.repeat(embedding[None], len(faces), axis=0)
+        made = swap_faces(self.model, crops, sources, self.strength)
+        for face, swapped in zip(faces, made, strict=True):
             mask = face_mask(face.crop, self._parser.labels(face.crop, face.landmarks), face.landmarks)
             laid = match_colour(swapped, face.crop, mask) if self.colour else swapped
             paste(picture, pixels, laid, mask, face.matrix)
