@@ -13,7 +13,7 @@ from fstriplets.errors import CorpusError, UserError
 pytest.importorskip("numba")
 pytest.importorskip("scipy")
 
-from fstriplets.synth import calibrate, evaluate, likeness, proportions, traits
+from fstriplets.synth import calibrate, evaluate, likeness, measures, proportions, traits
 from fstriplets.synth.browshape import draw_brow_shape
 from fstriplets.synth.facemodel import FaceModel, load_face_model
 from fstriplets.synth.skin import load_skin, sample_skin, shipped_skin, smile_folds, without_stubble
@@ -250,6 +250,18 @@ def test_people_have_proportions_that_come_together_as_real_peoples_do() -> None
     assert (
         np.abs(seen(people)[:, ~differ]).mean() < 0.5 * np.abs(seen(free)[:, ~differ]).mean()
     )  # lips closed
+
+
+def test_eyes_and_depth_vary_as_in_the_scans() -> None:
+    learned, seeds = likeness.shipped_likeness(), range(80)
+    modes = [np.random.default_rng(seed).normal(size=likeness.MODES) for seed in seeds]
+    people = np.stack([likeness.draw_identity(seed, m) for seed, m in zip(seeds, modes, strict=True)])
+    seen = people @ learned.measures.T
+    assert learned.measures.shape == (len(measures.MEASURES), likeness.IDENTITY_SIZE)
+    assert 0.6 < seen.std(0).mean() < likeness.MEASURE_SPREAD
+    assert np.abs(seen).max() < likeness.MEASURE_LIMIT * 1.5
+    free = np.random.default_rng(0).normal(size=people.shape) * likeness._spread()  # drawn, but not moved
+    assert (free @ learned.measures.T).std(0).mean() > 1.3 * seen.std(0).mean()
 
 
 def test_aligned_faces_keep_shape_alone() -> None:

@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 #: Changes whenever the same seed gives other pixels.
-RENDERER = "4"
+RENDERER = "5"
 
 _HOME = {
     "LABELS": "regions",

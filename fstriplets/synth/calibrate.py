@@ -5,7 +5,8 @@ looks at real people's photos with the same landmark network. To `data/likeness.
 
 - real people's proportions as linear functions of the weights (`proportions.py`), so that `likeness.py` can
   draw people whose proportions come together as people's do;
-- the direction in weights of what all drawn people have in common for the recogniser.
+- the direction in weights of what all drawn people have in common for the recogniser;
+- measures that landmarks do not show, as linear functions of the weights (`measures.py`).
 
 Photos lie in one folder a person, one of them `neutral.jpg`, as for `synth learn-skin`. Needs the weights
 yunet, mediapipe_face_mesh and mobilefacenet_foamliu installed; takes about six minutes on one core.
@@ -30,6 +31,7 @@ from fstriplets.models.weights import require
 from fstriplets.records import Photo
 from fstriplets.synth.browshape import draw_brow_shape
 from fstriplets.synth.likeness import IDENTITY_SIZE, LIKENESS_FILE, MODES
+from fstriplets.synth.measures import measure_rows
 from fstriplets.synth.mesh import Mesh
 from fstriplets.synth.proportions import explain, real_proportions
 from fstriplets.synth.scene import Scene, make_scene
@@ -151,7 +153,8 @@ def main(photos: Path, people: int, face_model: Path | None, output: Path) -> No
     real = real_proportions(real_points(photos))
     looks = draw_looks(people, face_model)
     slope, centre, noise = explain(real.of(looks.points), np.concatenate([looks.weights, looks.brows], 1))
-    gaps = lip_gaps(Studio(face_model).mesh)
+    mesh = Studio(face_model).mesh
+    gaps = lip_gaps(mesh)
     table = {
         "rows": np.concatenate([slope[:, :IDENTITY_SIZE], gaps]),
         "brows": np.concatenate([slope[:, IDENTITY_SIZE:], np.zeros((len(gaps), looks.brows.shape[1]))]),
@@ -159,6 +162,7 @@ def main(photos: Path, people: int, face_model: Path | None, output: Path) -> No
         "noise": np.concatenate([np.minimum(noise, _MOST_NOISE), np.full(len(gaps), _LIP_NOISE)]),
         "spread": np.concatenate([np.ones(len(centre)), np.zeros(len(gaps))]),
         "look": common_look(looks.weights, looks.embeddings),
+        "measures": measure_rows(mesh, MODES),
     }
     arrays: dict[str, Any] = {name: value.astype(np.float32) for name, value in table.items()}
     with output.open("wb") as file:

@@ -5,7 +5,9 @@ recogniser: independent global modes leave every single feature near its average
 traits (`traits.py`) feature by feature, they differ, but features come together that no face has together:
 caricatures. So weights are drawn freely first and then moved, as little as can be, until the frontal face
 has proportions drawn from the joint distribution of real people's (`proportions.py`: mean, components and
-spreads of what a landmark network sees). What landmarks do not show stays as it was drawn.
+spreads of what a landmark network sees). What landmarks show badly (slant and opening of the eyes) or not at
+all (depth in profile) is held to the face model's scans: to what the scan has that is nearest to the person's
+own modes and has these proportions (`measures.py`).
 
 What all drawn faces have in common for a recogniser is no proportion: the mean of all is moved against
 it, within what landmarks do not show. Each person depends on their own seed only.
@@ -27,7 +29,7 @@ __all__ = ["IDENTITY_SIZE", "LIKENESS_FILE", "MODES", "Likeness", "draw_identity
 MODES = 100
 IDENTITY_SIZE = MODES + len(TRAITS)
 #: Deviation of the face model's weights and of the traits, and where all are cut off.
-MODE_SPREAD, TRAIT_SPREAD, LIMIT = 1.2, 1.05, 3.2
+MODE_SPREAD, TRAIT_SPREAD, LIMIT = 1.2, 0.95, 3.2
 #: Traits that are a mood or a disfigurement before they are somebody, and those that a frontal landmark does
 #: not see: their deviation.
 _NARROWER = {
@@ -56,7 +58,9 @@ _NARROWER = {
 }
 #: Deviation of people's proportions, that of the people photographed being 1; where each is cut off; and how
 #: far all together may lie from the mean, in units of their usual distance.
-PROPORTION_SPREAD, PROPORTION_LIMIT, FARTHEST = 1.2, 2.2, 1.15
+PROPORTION_SPREAD, PROPORTION_LIMIT, FARTHEST = 1.4, 2.4, 1.1
+#: Deviation of measures, that of the scans being 1; where each ends; and how strictly they are met.
+MEASURE_SPREAD, MEASURE_LIMIT, MEASURE_NOISE = 1.2, 2.2, 0.3
 #: How far everybody is moved against the look that drawn faces share, in deviations of one weight.
 AWAY = 3.0
 LIKENESS_FILE = Path(__file__).resolve().parent / "data" / "likeness.npz"
@@ -71,6 +75,7 @@ class Likeness(NamedTuple):
     noise: np.ndarray  #: [R] what of a proportion is not explained: those are followed less
     spread: np.ndarray  #: [R] 1 where people differ, 0 where all are alike (the lips)
     look: np.ndarray  #: [I] change of what all drawn faces have in common for a recogniser
+    measures: np.ndarray  #: [M, I] change of each measure (`measures.py`), in deviations of the scans
 
 
 def draw_identity(seed: int, modes: np.ndarray) -> np.ndarray:
@@ -81,12 +86,18 @@ def draw_identity(seed: int, modes: np.ndarray) -> np.ndarray:
         modes: [100] standard normal weights that belong to the person's skin (`sample_skin`).
     """
     learned, spread = shipped_likeness(), _spread()
-    gain, away = _plan()
+    plan = _plan()
     rng = np.random.default_rng([seed, 21])
-    free = np.concatenate([modes, np.clip(rng.standard_normal(len(TRAITS)), -2, 2)]) * spread + away
-    wanted = _draw_proportions(rng, len(learned.spread)) * learned.spread
-    seen = learned.centre + learned.rows @ free + learned.brows @ np.array(draw_brow_shape(seed))
-    return np.asarray(np.clip(free + gain @ (wanted - seen), -LIMIT, LIMIT), np.float32)
+    free = np.concatenate([modes, np.clip(rng.standard_normal(len(TRAITS)), -2, 2)]) * spread + plan.away
+    brows = learned.centre + learned.brows @ np.array(draw_brow_shape(seed))
+    drawn = _draw_proportions(rng, len(learned.spread)) * learned.spread
+    wanted = drawn - brows
+    # the mean of all is left out of what the scan has: it is the network's habit, and nobody has its depth
+    scan = modes + plan.scan_gain @ (drawn - learned.rows[:, :MODES] @ modes)
+    measures = MEASURE_SPREAD * (learned.measures[:, :MODES] @ scan)
+    measures = MEASURE_LIMIT * np.tanh(measures / MEASURE_LIMIT)
+    missing = np.concatenate([wanted, measures]) - np.concatenate([learned.rows, learned.measures]) @ free
+    return np.asarray(np.clip(free + plan.gain @ missing, -LIMIT, LIMIT), np.float32)
 
 
 def _draw_proportions(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -97,19 +108,31 @@ def _draw_proportions(rng: np.random.Generator, count: int) -> np.ndarray:
     return np.asarray(np.clip(drawn, -PROPORTION_LIMIT, PROPORTION_LIMIT))
 
 
-@lru_cache(maxsize=1)
-def _plan() -> tuple[np.ndarray, np.ndarray]:
-    """Least change of weights [I, R] that brings proportions where they should be, and the shift of all [I].
+class _Plan(NamedTuple):
+    gain: (
+        np.ndarray
+    )  #: [I, R + M] least change of weights that brings proportions and measures where they should be
+    scan_gain: np.ndarray  #: [MODES, R] the same of the scans' own weights, by proportions only
+    away: np.ndarray  #: [I] the shift of all
 
-    Weights are normal and proportions linear in them, so this is a conditional draw: the gain of a Kalman
-    filter whose measurement is the wanted face.
-    """
+
+@lru_cache(maxsize=1)
+def _plan() -> _Plan:
+    """Weights are normal and what is wanted is linear in them, so this is a conditional draw: the gain of a
+    Kalman filter whose measurement is the wanted face."""
     learned, variance = shipped_likeness(), _spread() ** 2
-    spread_rows = learned.rows * variance
-    gain = np.linalg.solve(spread_rows @ learned.rows.T + np.diag(learned.noise**2), spread_rows).T
+    rows = np.concatenate([learned.rows, learned.measures])
+    noise = np.concatenate([learned.noise, np.full(len(learned.measures), MEASURE_NOISE)])
+    gain = _gain(rows, variance, noise)
+    scan_gain = _gain(learned.rows[:, :MODES], np.ones(MODES), learned.noise)
     away = variance * learned.look
-    away -= gain @ (learned.rows @ away)
-    return gain, -AWAY * away / np.sqrt((away**2 / variance).sum())
+    away -= gain @ (rows @ away)
+    return _Plan(gain, scan_gain, -AWAY * away / np.sqrt((away**2 / variance).sum()))
+
+
+def _gain(rows: np.ndarray, variance: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    spread_rows = rows * variance
+    return np.asarray(np.linalg.solve(spread_rows @ rows.T + np.diag(noise**2), spread_rows).T)
 
 
 @lru_cache(maxsize=1)

@@ -123,12 +123,12 @@ def make_person(seed: int) -> Person:
         smile_map=smile_map,
         age=age,
         hair_colour=hair_colour.astype(np.float32),
-        brow_colour=((0.6 * hair_colour + 0.03 * tone + 0.004) * np.exp(rng.normal(-0.05, 0.3))).astype(
+        brow_colour=((0.6 * hair_colour + 0.03 * tone + 0.004) * np.exp(rng.normal(-0.05, 0.42))).astype(
             np.float32
         ),
         grey=grey,
         hair=hair,
-        brow=float(rng.uniform(0.4, 1.0) if masculine else rng.uniform(0.25, 0.85)),
+        brow=float(rng.uniform(0.3, 1.0) if masculine else rng.uniform(0.12, 0.9)),
         lash=float(rng.uniform(0.05, 0.28) if masculine else rng.uniform(0.1, 0.45) + 0.15 * made_up),
         iris=np.concatenate([iris, ring]).astype(np.float32),
         pupil=float(rng.uniform(0.30, 0.46)),
@@ -138,7 +138,7 @@ def make_person(seed: int) -> Person:
         chubby=float(np.clip(rng.normal(0, 0.25), -0.5, 0.6)),
         lipstick=float(rng.uniform(0.2, 0.6)) if made_up else 0.0,
         lip_colour=(
-            np.array([0.24, 0.065, 0.07]) * np.exp(rng.normal(0, [0.25, 0.35, 0.35])) * (0.4 + 1.4 * tone)
+            np.array([0.24, 0.065, 0.07]) * np.exp(rng.normal(0, [0.35, 0.45, 0.45])) * (0.4 + 1.4 * tone)
         ).astype(np.float32),
         glasses=int(rng.integers(0, 4)) if rng.random() < 0.25 else -1,
         glasses_seed=seed,

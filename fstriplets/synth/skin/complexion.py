@@ -54,8 +54,12 @@ _LIPS = (
     (284, 326),
 )
 _LIPS_LOW = ((256, 329), (228, 326), (208, 314))
+#: How much wider than in the table people are drawn.
+_VARIETY = 1.15
 _LIP_SPREAD = (0.4, 0.5)  # of blood and melanin
-_SKIN_COLOUR, _LIP_COLOUR = 0.07, 0.20  # most that a patch of skin, and lips, differ from plain skin
+#: Most that a patch of skin, lips, and lids differ from plain skin in colour; most that one is paler.
+_SKIN_COLOUR, _LIP_COLOUR, _EYE_COLOUR, _PALEST = 0.07, 0.20, 0.045, 0.06
+_EYES = ("upper lid", "crease", "under eye", "inner corner")  # the first regions
 _BLOTCHES = ((9, 0.07), (22, 0.06))  # cells across, spread of melanin and blood
 
 
@@ -63,6 +67,7 @@ def add_complexion(ratio: FloatArray, rng: np.random.Generator) -> FloatArray:
     """`ratio` [512, 512, 3] (colour over plain skin) with one person's own complexion."""
     masks = _masks()
     even = rng.standard_normal((len(masks), 2))
+    even *= _VARIETY
     odd = 0.12 * rng.standard_normal((len(masks), 2))  # left and right are not quite the same
     size = ratio.shape[0]
     blood, melanin = np.zeros((size, size), np.float32), np.zeros((size, size), np.float32)
@@ -84,8 +89,9 @@ def add_complexion(ratio: FloatArray, rng: np.random.Generator) -> FloatArray:
 def calm_colours(ratio: FloatArray) -> FloatArray:
     """`ratio` [512, 512, 3] with patches of strong colour brought back to what skin shows without make-up.
 
-    Components, complexion and blotches add up; where they agree, skin turns green, violet or orange. Only
-    hue and saturation of whole patches are bent: how light a place is, and all fine detail, stay.
+    Components, complexion and blotches add up; where they agree, skin turns green, violet or orange, eyelids
+    red, and mouth or eye sockets white. Only hue, saturation and paleness of whole patches are bent: how dark
+    a place is, and all fine detail, stay.
     """
     size = ratio.shape[0]
     small = np.log(np.maximum(cv2.resize(ratio, (128, 128), interpolation=cv2.INTER_AREA), 0.05))
@@ -93,6 +99,8 @@ def calm_colours(ratio: FloatArray) -> FloatArray:
     strength = np.linalg.norm(hue, axis=-1, keepdims=True) + 1e-6
     most = _most_colour()
     change = hue * (most * np.tanh(strength / most) / strength - 1)
+    pale = np.maximum(cv2.GaussianBlur(small.mean(-1), (0, 0), 2.5), 0)[..., None]
+    change += _PALEST * np.tanh(pale / _PALEST) - pale
     return np.asarray(ratio * np.exp(cv2.resize(change, (size, size))), np.float32)
 
 
@@ -100,7 +108,10 @@ def calm_colours(ratio: FloatArray) -> FloatArray:
 def _most_colour() -> FloatArray:
     """[128, 128, 1] how far the colour of a place may be from that of plain skin, log RGB."""
     lips = cv2.resize(_masks()[-1], (128, 128), interpolation=cv2.INTER_AREA)
-    return np.asarray((_SKIN_COLOUR + (_LIP_COLOUR - _SKIN_COLOUR) * lips)[..., None], np.float32)
+    eyes = np.maximum.reduce(_masks()[: len(_EYES)])
+    eyes = cv2.resize(eyes, (128, 128), interpolation=cv2.INTER_AREA)
+    most = _SKIN_COLOUR + (_LIP_COLOUR - _SKIN_COLOUR) * lips + (_EYE_COLOUR - _SKIN_COLOUR) * eyes
+    return np.asarray(most[..., None], np.float32)
 
 
 def _amounts() -> list[tuple[float, float, float, float]]:
