@@ -400,7 +400,11 @@ def test_the_bundled_swapper_leaves_the_targets_identity_but_not_its_pose() -> N
     assert swapped.pose < 3  # degrees
 
 
-def test_without_weights_the_way_out_is_told(tmp_path: Path) -> None:
+def test_without_weights_the_bundled_swapper_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load_model().name == "mobilefsgan_256"
+    monkeypatch.setattr("fstriplets.swapping.model.installed", lambda name: None)
     with pytest.raises(WeightsError, match="fstriplets train swap"):
         load_model()
     with pytest.raises(WeightsError, match="no such file, and no name"):

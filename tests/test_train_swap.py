@@ -397,7 +397,7 @@ def test_shipped_recipes_hold_the_papers_numbers() -> None:
     assert paper.loss_128 == paper.loss_64 == ScaleWeights(adv=0.02, id=20)
     assert (paper.betas, paper.learning_rate, paper.batch_size) == ((0.0, 0.999), 1e-4, 64)
     small = Recipe(**{k: v for k, v in read_recipe("train-swap-small", []).items() if k != "trainer"})
-    assert (small.image_size, small.enlarge, small.channels) == (128, 2, 32)
+    assert (small.image_size, small.pixel_unshuffle, small.channels) == (128, 2, 64)
     assert small.loss_256.truth > 0
     assert small.attention_reach > 0
 

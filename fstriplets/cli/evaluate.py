@@ -94,7 +94,7 @@ def edits(
 
 @evaluate.command()
 @click.argument("folders", nargs=-1, type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--weights", metavar="FILE|DIR|NAME", help="The swapper.  [default: your own in the table]")
+@click.option("--weights", metavar="FILE|DIR|NAME", help="The swapper.  [default: as of swap]")
 @click.option(
     "--true-swaps", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR",
     help="Also against the truth: a dataset of `synth swaps`.",

@@ -23,7 +23,11 @@ _SHOWN = 12  # targets that were not swapped, on the screen
     "--target", required=True, metavar="PHOTO|DIR|VIDEO", help="What keeps pose, expression, hair, scene."
 )
 @click.option("--output", "-o", required=True, metavar="FILE|DIR", help="A folder where --target is one.")
-@click.option("--weights", metavar="FILE|DIR|NAME", help="The swapper.  [default: your own in the table]")
+@click.option(
+    "--weights",
+    metavar="FILE|DIR|NAME",
+    help="The swapper.  [default: your own in the table, else the bundled one]",
+)
 @click.option(
     "--embedder", metavar="FILE|NAME", help="Its face recogniser.  [default: what the weights name]"
 )
@@ -72,9 +76,9 @@ def swap(source: str, target: str, output: str, strict: bool, quiet: bool, **opt
 
     The result has the identity of SOURCE, and pose, expression, hair and scene of TARGET.
 
-    Needs a trained swapper (fstriplets train swap) and the consent of the people shown. The files say that
-    they are synthetic. Exit code: 0 if something was swapped, 1 if nothing was (--strict: if anything was
-    not), 2 for input that cannot be used.
+    Needs the consent of the people shown. The bundled swapper is small and draws softly; fstriplets train
+    swap trains others. The files say that they are synthetic. Exit code: 0 if something was swapped, 1 if
+    nothing was (--strict: if anything was not), 2 for input that cannot be used.
 
     \b
     Examples:

@@ -53,7 +53,7 @@ def export_swap(
 
     Args:
         weights: checkpoint of a swapper, a name of the table of weights, or the folder of a run; None: the
-            user's own swapper in the table of weights.
+            user's own swapper in the table of weights, else the bundled one.
         output: folder of the files; made where there is none.
         embedder: its recogniser, as in `fstriplets.swap`.
         formats: of FORMATS. precisions: of PRECISIONS; coreml and tflite have no int8 here.

@@ -51,11 +51,10 @@ RUNTIMES = ("auto", "torch", "onnx")
 MAX_STRENGTH = 2.0
 _RELEASE_SIDE = 256
 _OF_RUN = Path("export", "swapper.safetensors")
-_NO_WEIGHTS = """there are no swapper's weights: what fstriplets ships is an early stage, to train on from
-train one:     fstriplets train swap train-swap-small --data DATASET --set start=mobilefsgan_256 --output RUN
+_NO_WEIGHTS = """there are no swapper's weights, and the bundled file is missing: install fstriplets again, or
+train some:    fstriplets train swap train-swap-small --data DATASET --output RUN
                then --weights RUN/export/swapper.safetensors
-or take the MobileFSGAN release's: --weights GENERATOR.pth --embedder MOBILEFACENET.pth
-or see how far the shipped one is:  --weights mobilefsgan_256"""
+or take the MobileFSGAN release's: --weights GENERATOR.pth --embedder MOBILEFACENET.pth"""
 
 
 class Model(Protocol):
@@ -181,7 +180,7 @@ def load_model(
 
     Args:
         weights: a file, a name of the table of weights, or a folder: of a run of `train swap`, or of
-            `export swap`; None: the user's own swapper in the table of weights.
+            `export swap`; None: the user's own swapper in the table of weights, else the bundled one.
         embedder: checkpoint or name of its recogniser; None: the one the weights name, or the
             MobileFaceNet that was imported.
         device: `cpu`, `cuda`, `mps` (torch only), or `auto`: cuda where there is one.
@@ -243,10 +242,10 @@ def _found(weights: str | Path | None) -> tuple[Path, str]:
     known = registry()
     if weights is None:
         names = [row.name for row in known.values() if row.role == "swapper" and installed(row.name)]
-        own = [name for name in names if not known[name].bundled]
-        if not own:
+        if not names:
             raise WeightsError(_NO_WEIGHTS)
-        return require(own[0]), own[0]
+        first = min(names, key=lambda name: known[name].bundled)  # the user's own go before the bundled ones
+        return require(first), first
     if str(weights) in known:
         if known[str(weights)].role != "swapper":
             raise WeightsError(f"--weights {weights} is no swapper but a {known[str(weights)].role}")
