@@ -32,10 +32,10 @@ pytestmark = pytest.mark.usefixtures("one_thread", "fresh_machine")
 SIZE = 64
 
 
-def trained(variant: str = "baseline", channels: int = 8) -> MobileFSGANGenerator:
+def trained(variant: str = "baseline", channels: int = 8, reach: float = 0.0) -> MobileFSGANGenerator:
     """A seeded generator whose normalisations do something, as after a training."""
     torch.manual_seed(5)
-    network = MobileFSGANGenerator(channels, 512, variant, (256,)).eval()
+    network = MobileFSGANGenerator(channels, 512, variant, (256,), reach).eval()
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.3)
@@ -88,6 +88,23 @@ def test_folding_changes_nothing_but_rounding(variant: str) -> None:
     assert wanted.std() > 0.01
     assert torch.allclose(made, wanted, atol=2e-5)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_folding_keeps_what_cuts_outliers() -> None:
+    network, free = trained(reach=1.0), trained(reach=1.0)
+    for name in ("attribute_encoder.b64_2", "decoder.b64_2.basic_block", "decoder.up128"):
+        for other in (network, free):
+            norm = other.get_submodule(name).normalize
+            with torch.no_grad():
+                norm.weight.mul_(torch.tensor([8.0, -8.0] * 4))  # some features lie beyond the limit now
+        free.get_submodule(name).bounded = False
+    target = torch.rand(2, 3, SIZE, SIZE) * 2 - 1
+    embeddings = torch.nn.functional.normalize(torch.randn(2, 512))
+    with torch.inference_mode():
+        wanted, uncut = (each(target, embeddings).full for each in (network, free))
+        made = folded(network)(target, embeddings).full
+    assert (wanted - uncut).abs().max() > 0.01
+    assert torch.allclose(made, wanted, atol=2e-5)
 
 
 def test_folding_survives_a_channel_that_is_switched_off() -> None:

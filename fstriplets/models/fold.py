@@ -8,6 +8,8 @@ summand a channel, which move into what follows:
   between keep constants as they are, so again into weight and bias;
 - before a zero-padded convolution (the way down) the factor moves and the summand stays: padding is zero
   behind the normalisation, not before it.
+Where normalised features are cut (`attention_reach`), each channel is cut before its factor, at limits of
+its own.
 
 The result has other parameter names, computes the same to rounding, and cannot be trained on.
 """
@@ -22,7 +24,7 @@ from torch import Tensor, nn
 
 from fstriplets.models.networks import mobilefsgan as net
 
-__all__ = ["Shift", "folded"]
+__all__ = ["Limits", "Shift", "folded"]
 
 
 class Shift(nn.Module):
@@ -39,6 +41,21 @@ class Shift(nn.Module):
         return cast(Tensor, self.conv(x))
 
 
+class Limits(nn.Module):
+    """Cuts every channel at limits of its own: [B, C, H, W] -> the same."""
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, low: Tensor, high: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("low", low.float()[:, None, None])
+        self.register_buffer("high", high.float()[:, None, None])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.minimum(torch.maximum(x, self.low), self.high)
+
+
 def folded(generator: net.MobileFSGANGenerator) -> net.MobileFSGANGenerator:
     """A copy of the generator in evaluation mode, without BatchNorms.
 
@@ -50,20 +67,30 @@ def folded(generator: net.MobileFSGANGenerator) -> net.MobileFSGANGenerator:
     generator = copy.deepcopy(generator).requires_grad_(False)
     for module in list(generator.modules()):
         if isinstance(module, net._Block):
-            _into(module.conv1x1, *_affine(module.normalize))
-            module.normalize = nn.Identity()  # type: ignore[assignment]
+            scale, shift = _affine(module.normalize)
+            _into(module.conv1x1, scale, shift)
+            module.normalize = _left(module, scale, shift)  # type: ignore[assignment]
         elif isinstance(module, net._IdentityBlock):
             _fold_identity(module)
         elif isinstance(module, net._Up):
             scale, shift = _affine(module.normalize)
             module.conv = _with_bias(module.conv)
             _into(module.conv, scale, shift)
-            module.normalize = nn.Identity()  # type: ignore[assignment]
+            module.normalize = _left(module, scale, shift)  # type: ignore[assignment]
         elif isinstance(module, net._Down):
             scale, shift = _affine(module.normalize)
             module.conv.weight.mul_(scale[:, None, None])
             module.normalize = Shift(shift / scale)  # type: ignore[assignment]
     return generator
+
+
+def _left(module: net._Block | net._Up, scale: Tensor, shift: Tensor) -> nn.Module:
+    """What is left of a normalisation whose factor and summand have moved on."""
+    if not module.bounded:
+        return nn.Identity()
+    module.bounded = False
+    ends = torch.stack([(-net._OUTLIER - shift) / scale, (net._OUTLIER - shift) / scale])
+    return Limits(ends.amin(0), ends.amax(0))
 
 
 def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
