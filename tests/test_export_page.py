@@ -172,8 +172,8 @@ def test_wrong_input_is_told_before_work_begins(swapper: Path, tmp_path: Path) -
     ort = package(tmp_path / "ort")
     with pytest.raises(ConfigError, match="int4"):
         export_page(swapper, tmp_path / "a.html", ort, precision="int4")
-    with pytest.raises(WeightsError, match="train one"):
-        export_page(None, tmp_path / "a.html", ort)
+    with pytest.raises(WeightsError, match="no such file"):
+        export_page(tmp_path / "absent.safetensors", tmp_path / "a.html", ort)
     with pytest.raises(UserError, match="npm pack onnxruntime-web@"):
         export_page(swapper, tmp_path / "a.html", tmp_path / "ort.tgz")
     assert not (tmp_path / "a.html").exists()
