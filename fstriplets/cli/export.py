@@ -138,7 +138,7 @@ def page(
     """Export a swapper as a page that swaps two photos in the browser.
 
     One HTML file with networks, runtime and code: it opens by double click, needs no server and may not
-    connect to anything. Without WEIGHTS: your own swapper in the table of weights.
+    connect to anything. Without WEIGHTS: as of swap.
 
     \b
     Examples:
