@@ -152,6 +152,14 @@ def test_more_people_leave_full_shards_alone(tmp_path: Path, monkeypatch: pytest
     assert all(2 <= len(group.people) <= 4 for group in groups)
 
 
+def test_a_stopped_run_leaves_something_of_every_split() -> None:
+    groups = groups_of(SwapPlan("unused", **{**PLAN, "people": 1500}))
+    whole = Counter(group.split for group in groups)
+    drawn = Counter(group.split for group in groups[: len(groups) * 3 // 5])
+    assert set(whole) == {"train", "val", "test"}
+    assert all(abs(drawn[split] - 0.6 * count) <= 1 for split, count in whole.items())
+
+
 def test_what_cannot_be_drawn_is_refused(swaps: Path, triplets: Path, tmp_path: Path) -> None:
     def refused(output: Path, **changes: Any) -> str:
         with pytest.raises(OutputError, match="choose another --output") as error:

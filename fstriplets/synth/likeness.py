@@ -96,7 +96,7 @@ def draw_identity(seed: int, modes: np.ndarray) -> np.ndarray:
     scan = modes + plan.scan_gain @ (drawn - learned.rows[:, :MODES] @ modes)
     measures = MEASURE_SPREAD * (learned.measures[:, :MODES] @ scan)
     measures = MEASURE_LIMIT * np.tanh(measures / MEASURE_LIMIT)
-    missing = np.concatenate([wanted, measures]) - np.concatenate([learned.rows, learned.measures]) @ free
+    missing = np.concatenate([wanted, measures]) - plan.rows @ free
     return np.asarray(np.clip(free + plan.gain @ missing, -LIMIT, LIMIT), np.float32)
 
 
@@ -109,17 +109,20 @@ def _draw_proportions(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 class _Plan(NamedTuple):
-    gain: (
-        np.ndarray
-    )  #: [I, R + M] least change of weights that brings proportions and measures where they should be
+    """What is the same for everybody."""
+
+    rows: np.ndarray  #: [R + M, I] change of each proportion, then of each measure
+    gain: np.ndarray  #: [I, R + M] least change of weights that brings them where they should be
     scan_gain: np.ndarray  #: [MODES, R] the same of the scans' own weights, by proportions only
     away: np.ndarray  #: [I] the shift of all
 
 
 @lru_cache(maxsize=1)
 def _plan() -> _Plan:
-    """Weights are normal and what is wanted is linear in them, so this is a conditional draw: the gain of a
-    Kalman filter whose measurement is the wanted face."""
+    """Weights are normal and what is wanted is linear in them, so people are conditional draws.
+
+    The gains are those of a Kalman filter whose measurement is the wanted face.
+    """
     learned, variance = shipped_likeness(), _spread() ** 2
     rows = np.concatenate([learned.rows, learned.measures])
     noise = np.concatenate([learned.noise, np.full(len(learned.measures), MEASURE_NOISE)])
@@ -127,7 +130,7 @@ def _plan() -> _Plan:
     scan_gain = _gain(learned.rows[:, :MODES], np.ones(MODES), learned.noise)
     away = variance * learned.look
     away -= gain @ (rows @ away)
-    return _Plan(gain, scan_gain, -AWAY * away / np.sqrt((away**2 / variance).sum()))
+    return _Plan(rows, gain, scan_gain, -AWAY * away / np.sqrt((away**2 / variance).sum()))
 
 
 def _gain(rows: np.ndarray, variance: np.ndarray, noise: np.ndarray) -> np.ndarray:

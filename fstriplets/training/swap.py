@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from fstriplets.errors import ConfigError, DatasetError, WeightsError
-from fstriplets.models.networks.mobilefsgan import MobileFSGANDiscriminator, MobileFSGANGenerator
+from fstriplets.models.networks.mobilefsgan import MobileFSGANGenerator
+from fstriplets.models.networks.mobilefsgan_discriminator import MobileFSGANDiscriminator
 from fstriplets.models.weights import load_state_dict, registry, require
 from fstriplets.models.weights.adapters import load_into
 from fstriplets.training.average import Average

@@ -12,7 +12,7 @@ __all__, __getattr__ = lazy_exports(
     __name__,
     {
         "IResNet": "iresnet",
-        "MobileFSGANDiscriminator": "mobilefsgan",
+        "MobileFSGANDiscriminator": "mobilefsgan_discriminator",
         "MobileFSGANGenerator": "mobilefsgan",
         "MobileFaceNet": "mobilefacenet",
         "SPADEGenerator": "spade",

@@ -66,8 +66,7 @@ _BLOTCHES = ((9, 0.07), (22, 0.06))  # cells across, spread of melanin and blood
 def add_complexion(ratio: FloatArray, rng: np.random.Generator) -> FloatArray:
     """`ratio` [512, 512, 3] (colour over plain skin) with one person's own complexion."""
     masks = _masks()
-    even = rng.standard_normal((len(masks), 2))
-    even *= _VARIETY
+    even = _VARIETY * rng.standard_normal((len(masks), 2))
     odd = 0.12 * rng.standard_normal((len(masks), 2))  # left and right are not quite the same
     size = ratio.shape[0]
     blood, melanin = np.zeros((size, size), np.float32), np.zeros((size, size), np.float32)
