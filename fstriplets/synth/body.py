@@ -11,6 +11,7 @@ from fstriplets.synth.brows import FaceHair, grow_beard, grow_brows
 from fstriplets.synth.hair import Strands, grow_hair
 from fstriplets.synth.hairlight import count_strands
 from fstriplets.synth.mesh import Mesh, mesh_normals
+from fstriplets.synth.openness import sky_openness
 from fstriplets.synth.person import Person
 from fstriplets.synth.regions import build_regions
 from fstriplets.synth.wrinkles import age_shape
@@ -33,6 +34,7 @@ class Body:
     Attributes:
         person: whose body it is.
         vertices: [V, 3] float32 neutral face, age and weight included; normals: [V, 3].
+        openness: [V] share of the light from everywhere that reaches a vertex (openness.py).
         face, back: textures, see bake.py.
         hair: strands on the neutral head, or None; grid: their density (hairlight.py).
         brows, beard: strands on the face.
@@ -41,6 +43,7 @@ class Body:
     person: Person
     vertices: np.ndarray
     normals: np.ndarray
+    openness: np.ndarray
     face: np.ndarray
     back: np.ndarray
     hair: Strands | None
@@ -57,7 +60,7 @@ def build_body(person: Person, mesh: Mesh, like: Body | None = None) -> Body:
     """
     regions = build_regions(mesh)
     if like is not None and _same(person, like.person, "shape", "age", "sagging", "chubby"):
-        vertices, normals = like.vertices, like.normals
+        vertices, normals, openness = like.vertices, like.normals, like.openness
     else:
         vertices = mesh.shape(person.shape)
         vertices = vertices + age_shape(
@@ -65,6 +68,7 @@ def build_body(person: Person, mesh: Mesh, like: Body | None = None) -> Body:
         )
         vertices = vertices + _opened(mesh, vertices)
         normals = mesh_normals(vertices, mesh)
+        openness = sky_openness(vertices, normals, mesh)
     painted = ("texture", "age", "hair", "hair_colour", "grey", "beard", "moustache", "smile_map")
     if like is not None and _same(person, like.person, *painted):
         face, back = like.face, like.back
@@ -84,7 +88,7 @@ def build_body(person: Person, mesh: Mesh, like: Body | None = None) -> Body:
         beard = like.beard
     else:
         beard = grow_beard(mesh, regions, person, BEARD_STRANDS)
-    return Body(person, vertices, normals, face, back, hair, grid, brows, beard)
+    return Body(person, vertices, normals, openness, face, back, hair, grid, brows, beard)
 
 
 def _opened(mesh: Mesh, vertices: np.ndarray) -> np.ndarray:

@@ -148,7 +148,7 @@ def _draw_surfaces(
         triangle,
         weights,
         faces,
-        np.concatenate([vertices, normals, uv, canonical], 1),
+        np.concatenate([vertices, normals, uv, canonical, _openness(body, len(vertices))], 1),
         material,
         body.face,
         body.back,
@@ -205,6 +205,13 @@ def _assemble(
         material.append(np.full(len(glasses.faces), FRAME, np.int32))
     joined = [np.concatenate(part).astype(np.float32) for part in (vertices, normals, uv, canonical)]
     return (*joined, np.concatenate(faces).astype(np.int32), np.concatenate(material).astype(np.int32))
+
+
+def _openness(body: Body, count: int) -> np.ndarray:
+    """[count, 1] openness of the head's vertices, 1 of what is worn."""
+    values = np.ones((count, 1), np.float32)
+    values[: len(body.openness), 0] = body.openness
+    return values
 
 
 def _materials(body: Body, scene: Scene, mesh: Mesh, glasses: Glasses | None) -> Materials:

@@ -30,9 +30,6 @@ __all__ = [
     "tap_bounds",
 ]
 
-#: Channels of the interpolated vertex values: camera position, normal, texture, canonical position.
-POSITION, NORMAL, TEXTURE, CANONICAL = slice(0, 3), slice(3, 6), slice(6, 8), slice(8, 11)
-CHANNELS = 11
 _SHADOW_SIZE = 448
 _SHADOW_SPAN = 56.0
 # Numbers of the kernels, single precision: a plain literal would make numba compute in double.
@@ -45,6 +42,8 @@ STEP, STEEP = np.float32(1e-4), np.float32(0.7)
 #: How far light reaches round an edge and into shadow (RGB), on skin and on all else.
 WRAP = np.array([[0.28, 0.13, 0.09], [0.15, 0.15, 0.15]], np.float32)
 BLEED = np.array([[0.07, 0.018, 0.012], [0.0, 0.0, 0.0]], np.float32)
+#: How much of the sky's light a hollow loses (RGB: skin throws red back); how open is open to wide lights.
+DEEP, SOFT = np.array([0.80, 0.92, 0.95], np.float32), np.float32(1.25)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +132,8 @@ def shade(  # type: ignore[no-untyped-def]
 ):
     """Albedo, diffuse light and highlights of every covered pixel, and its camera position.
 
-    `triangle`, `weights` and `faces` are the raster's, `values` [V, 11] the vertices' (see POSITION …).
+    `triangle`, `weights` and `faces` are the raster's, `values` [V, 12] the vertices':
+    camera position, normal, texture coordinates, canonical position, openness (openness.py).
     `textures` and `back` are the person's (bake.py): albedo RGB, specular, roughness, height, smile crease.
     `constants` packs iris (6), sclera (3), teeth (3), cloth (8), frame (3), axes (6), centres (6),
     radius, pupil; see Materials. `shadow`, `bounds`, `matrix`: see shadow_map and tap_bounds.
@@ -145,7 +145,7 @@ def shade(  # type: ignore[no-untyped-def]
     position = np.zeros((height, width, 3), np.float32)
     bump = np.zeros((height, width), np.float32)
     shine = np.zeros((height, width, 2), np.float32)
-    at = np.zeros(11, np.float32)
+    at = np.zeros(12, np.float32)
     tap = np.zeros(7, np.float32)
     for y in range(height):
         for x in range(width):
@@ -165,6 +165,7 @@ def shade(  # type: ignore[no-untyped-def]
                 continue
             m = material[f]
             _corners(faces, f, weights[y, x, 0], weights[y, x, 1], values, 3, 6, at)
+            _corners(faces, f, weights[y, x, 0], weights[y, x, 1], values, 11, 12, at)
             nx, ny, nz = at[3], at[4], at[5]
             if m < 2 or m == 6:
                 sx, sy = _slope(x, y, m, triangle, material, bump, position)
@@ -193,9 +194,9 @@ def shade(  # type: ignore[no-untyped-def]
             if eye:
                 visible = EYE_SHADE + (ONE - EYE_SHADE) * visible
             spec, rough = shine[y, x, 0], shine[y, x, 1]
-            _from_sky(nx, ny, nz, ndv, spec, sky, diffuse, specular, y, x)
+            _from_sky(nx, ny, nz, ndv, spec, at[11], sky, diffuse, specular, y, x)
             _from_lights(
-                nx, ny, nz, vx, vy, vz, ndv, spec, rough, m < 2, visible, directions, colours,
+                nx, ny, nz, vx, vy, vz, ndv, spec, rough, m < 2, visible, at[11], directions, colours,
                 diffuse, specular, y, x,
             )  # fmt: skip
             if eye:
@@ -263,7 +264,7 @@ def _slope(x, y, m, triangle, material, bump, position):  # type: ignore[no-unty
 
 
 @inlined
-def _from_sky(nx, ny, nz, ndv, spec, sky, diffuse, specular, y, x):  # type: ignore[no-untyped-def]
+def _from_sky(nx, ny, nz, ndv, spec, open_, sky, diffuse, specular, y, x):  # type: ignore[no-untyped-def]
     """Sets diffuse light and highlights to what comes from everywhere."""
     rim = ONE - min(ndv, ONE)
     rim = rim * rim * rim * rim * rim
@@ -273,14 +274,31 @@ def _from_sky(nx, ny, nz, ndv, spec, sky, diffuse, specular, y, x):  # type: ign
     for k in range(3):
         s = sky[0, k] + sky[1, k] * ny + sky[2, k] * nz + sky[3, k] * nx
         s += sky[4, k] * nx * ny + sky[5, k] * ny * nz + sky[6, k] * n6 + sky[7, k] * nx * nz + sky[8, k] * n8
-        s = max(s, LEAST_SKY)
+        s = max(s, LEAST_SKY) * (ONE - DEEP[k] * (ONE - open_))
         diffuse[y, x, k] = s
-        specular[y, x, k] = gloss * s
+        specular[y, x, k] = gloss * s * open_
 
 
 @inlined
 def _from_lights(  # type: ignore[no-untyped-def]
-    nx, ny, nz, vx, vy, vz, ndv, spec, rough, skin, visible, directions, colours, diffuse, specular, y, x
+    nx,
+    ny,
+    nz,
+    vx,
+    vy,
+    vz,
+    ndv,
+    spec,
+    rough,
+    skin,
+    visible,
+    open_,
+    directions,
+    colours,
+    diffuse,
+    specular,
+    y,
+    x,
 ):
     """Adds what the lights give: wrapped diffuse light, redder on skin, and GGX highlights."""
     a2 = rough * rough * rough * rough
@@ -291,7 +309,7 @@ def _from_lights(  # type: ignore[no-untyped-def]
     for light in range(directions.shape[0]):
         dx, dy, dz = directions[light, 0], directions[light, 1], directions[light, 2]
         ndl = nx * dx + ny * dy + nz * dz
-        seen = visible if light == 0 else ONE
+        seen = visible if light == 0 else min(ONE, open_ * SOFT)  # the others are wide and cast no shadow
         for k in range(3):
             wrap = WRAP[row, k]
             lit = max((ndl + wrap) / (ONE + wrap), np.float32(0.0))
