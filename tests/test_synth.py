@@ -19,10 +19,13 @@ pytest.importorskip("scipy")
 from fstriplets.synth import LABELS, SYNTH_EDITS, CorpusPlan, Studio, import_face_model, write_corpus
 from fstriplets.synth.facemodel import load_face_model
 from fstriplets.synth.importer import EXPRESSIONS
+from fstriplets.synth.lids import lids_outside
+from fstriplets.synth.mesh import EYE_L, EYE_R
 from fstriplets.synth.pose import rotation
 from fstriplets.synth.raster import draw_strands, raster
 from fstriplets.synth.regions import build_regions
 from fstriplets.synth.scene import gaze_axes
+from fstriplets.synth.swap import swap_person
 from fstriplets.synth.truth import lip_weights
 
 SIZE = 96
@@ -219,6 +222,62 @@ def test_landmarks_follow_yaw(studio: Studio) -> None:
     nose = [float(t.landmarks68[30, 0] - t.landmarks68[[36, 45], 0].mean()) for t in (left, right)]
     assert nose[0] < -3 < 3 < nose[1]
     assert left.pose[0] == -40.0
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("seed", [6, 12004, 12006])
+def test_bald_heads_have_the_colour_of_the_face(studio: Studio, seed: int) -> None:
+    person = studio.person(seed)
+    bald = replace(person, hair=replace(person.hair, name="bald"))
+    body = studio.body(bald)
+    forehead = np.median(body.face[70:110, 90:120, :3].reshape(-1, 3), 0)
+    high = studio.mesh.position_back[..., 1] > 9
+    scalp = np.median(body.back[high & studio.mesh.inside_back][:, :3], 0)
+    assert np.abs(np.log(scalp / forehead)).max() < 0.24  # the shadow of shaved hair included
+    hue = [c / c.mean() for c in (scalp, forehead)]
+    assert np.abs(np.log(hue[0] / hue[1])).max() < 0.055
+
+
+@pytest.mark.real
+def test_eyes_teeth_and_gloss_are_a_persons_own_and_swap_with_the_face(studio: Studio) -> None:
+    people = [studio.person(seed) for seed in (3, 4, 6)]
+    assert len({person.finish for person in people}) == 3
+    for person in people:
+        assert abs(person.finish.iris - 1) <= 0.06
+        assert person.finish.teeth(75)[2] < person.finish.teeth(25)[2]  # yellower with the years
+    assert swap_person(people[0], people[1]).finish == people[0].finish
+
+
+@pytest.mark.real
+def test_lids_stay_outside_the_eyeballs_and_nothing_moves_sideways(studio: Studio) -> None:
+    mesh, still = studio.mesh, np.zeros(len(studio.mesh.names), np.float32)
+    untouched = mesh.neutral.copy()
+    lids_outside(untouched, mesh)
+    np.testing.assert_allclose(untouched, mesh.neutral, atol=1e-4)
+    ball = np.unique(mesh.faces[np.isin(mesh.material, (EYE_L, EYE_R))])
+    still[[mesh.index(f"eyeSquint_{side}") for side in "LR"]] = 0.8
+    before = studio.body(studio.person(4)).vertices + mesh.pose_expression(still)
+    after = before.copy()
+    lids_outside(after, mesh)
+    np.testing.assert_array_equal(after[:, :2], before[:, :2])
+    np.testing.assert_array_equal(after[ball], before[ball])
+    assert (after[:, 2] >= before[:, 2]).all()
+    again = after.copy()
+    lids_outside(again, mesh)
+    assert (again - after).max() < 0.5 * (after - before).max()
+
+
+@pytest.mark.real
+def test_open_mouths_show_the_mouth_and_not_the_neck(studio: Studio) -> None:
+    weights = np.zeros(len(studio.mesh.names), np.float32)
+    weights[studio.mesh.index("jawOpen")] = 0.7
+    scene = replace(studio.scene(11), yaw=30.0, pitch=0.0, roll=0.0, expression=weights, eyewear=-1)
+    truth = studio.photo(replace(studio.person(4), beard=0.0, moustache=0.0), scene, 192).truth
+    inner = np.zeros(truth.labels.shape, np.uint8)
+    cv2.fillPoly(inner, [np.round(truth.landmarks68[60:68]).astype(np.int32)], 1)
+    inner = cv2.erode(inner, np.ones((3, 3), np.uint8)) > 0
+    assert inner.sum() > 40
+    assert (truth.labels[inner] == part("mouth")).mean() > 0.9
 
 
 @pytest.mark.real

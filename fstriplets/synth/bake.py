@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -18,6 +19,12 @@ __all__ = ["bake_skin"]
 
 #: Channels of a baked texture: albedo RGB (linear), specular, roughness, height (units), smile crease.
 ALBEDO, SPECULAR, ROUGHNESS, HEIGHT, CREASE = slice(0, 3), 3, 4, 5, 6
+#: Gloss and roughness of bare scalp; log change of the colour of the neck, which sees less sun.
+_SCALP_GLOSS = (0.42, 0.44)
+_BLOTCH = np.array([0.6, 1, 1.1], np.float32)
+_NECK = np.array([-0.06, -0.08, -0.09], np.float32)
+#: Darkest shadow that shaved hair leaves on the scalp, share of its colour.
+_SHAVED = 0.24
 #: Bare skins kept (7 MB each): those a swap or an edit starts from.
 _KEPT = 4
 _BARE: OrderedDict[tuple[object, ...], tuple[tuple[object, ...], np.ndarray, np.ndarray]] = OrderedDict()
@@ -29,6 +36,7 @@ def bake_skin(person: Person, mesh: Mesh, regions: Regions) -> tuple[np.ndarray,
     face = bare.copy()
     face[..., ALBEDO] = _stubble(paint_brows(bare[..., ALBEDO], mesh, person), person, regions)
     _scalp(face, mesh.position, person)
+    _shaved(face, mesh.position, person)
     return face, _back_of_head(person, mesh, plain)
 
 
@@ -38,21 +46,21 @@ def _bare_skin(person: Person, mesh: Mesh, regions: Regions) -> tuple[np.ndarray
     Edits of hair and beard, and swaps, change neither: the last few people's are kept.
     """
     arrays = (mesh, person.texture, person.base, person.smile_map, person.lip_colour)
-    key = (*map(id, arrays), person.seed, person.age, person.tone, person.lipstick)
+    key = (*map(id, arrays), person.seed, person.age, person.tone, person.lipstick, person.finish.oil)
     if key in _BARE:
         _BARE.move_to_end(key)
         return _BARE[key][1:]
     p = mesh.position
     crown = _crown(p)
-    unseen = np.maximum(np.maximum(regions.neck, regions.ears), crown)
     albedo = 0.86 * person.texture.astype(np.float32) ** 2.2
-    plain = _plain_colour(albedo, unseen)
+    plain = _plain_colour(albedo)
     wrinkles = draw_wrinkles(mesh, person.seed, person.age)
     face = np.zeros((*p.shape[:2], 7), np.float32)
-    _gloss(face, p, regions, crown)
+    _gloss(face, p, regions, crown, person.finish.oil)
     face[..., HEIGHT] = _relief(person) + wrinkles.height
     face[..., CREASE] = person.smile_map
-    albedo = _join_neck(albedo, plain, person.seed, unseen)
+    albedo = _join_plain(albedo, plain, person.seed, np.maximum(crown, 0.8 * regions.neck))
+    albedo = albedo * np.exp(regions.neck[..., None] * _NECK)
     albedo = _hollows(albedo, mesh, regions, min(1.0, person.tone / 0.3))
     albedo = albedo * np.exp(wrinkles.dark[..., None] * np.array([0.85, 1.05, 1.1], np.float32))
     face[..., ALBEDO] = _lipstick(albedo, person, regions)
@@ -62,15 +70,15 @@ def _bare_skin(person: Person, mesh: Mesh, regions: Regions) -> tuple[np.ndarray
     return face, plain
 
 
-def _gloss(face: np.ndarray, p: np.ndarray, regions: Regions, crown: np.ndarray) -> None:
+def _gloss(face: np.ndarray, p: np.ndarray, regions: Regions, crown: np.ndarray, oil: float) -> None:
     """Oilier down the middle of the face, wetter lips, and the back of the head's gloss at the seam."""
     x, y, z = np.abs(p[..., 0]), p[..., 1], p[..., 2]
     middle = np.exp(-((x / 2.2) ** 2) - ((y - 1) / 6) ** 2)
     forehead = 0.5 * np.exp(-((x / 4) ** 2) - ((y - 7.5) / 2) ** 2)
-    oily = (middle + forehead) * (z > 4)
-    face[..., SPECULAR] = 0.40 + 0.30 * oily + 0.22 * regions.lips - 0.12 * regions.neck
+    oily = (middle + forehead) * np.clip((z - 2.5) / 3, 0, 1)
+    face[..., SPECULAR] = 0.40 + (0.40 * oil - 0.10) * oily + 0.22 * regions.lips - 0.12 * regions.neck
     face[..., ROUGHNESS] = 0.43 - 0.06 * regions.lips + 0.04 * regions.neck
-    for channel, value in ((SPECULAR, 0.30), (ROUGHNESS, 0.47)):
+    for channel, value in ((SPECULAR, _SCALP_GLOSS[0]), (ROUGHNESS, _SCALP_GLOSS[1])):
         face[..., channel] += crown * (value - face[..., channel])
 
 
@@ -101,26 +109,31 @@ def _crown(p: np.ndarray) -> np.ndarray:
     return np.asarray(mask * mask * (3 - 2 * mask), np.float32)
 
 
-def _plain_colour(albedo: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """[3] linear colour of the lower cheeks and the jaw, a little darker."""
+def _plain_colour(albedo: np.ndarray) -> np.ndarray:
+    """[3] linear colour of the temples, where the texture of the face has faded into plain skin."""
     size = albedo.shape[0]
-    rows, columns = slice(int(0.56 * size), int(0.70 * size)), slice(int(0.20 * size), int(0.80 * size))
-    skin = albedo[rows, columns][mask[rows, columns] < 0.05]
-    return np.asarray(np.median(skin, 0) * np.array([0.93, 0.91, 0.90]), np.float32)
+    rows, left = slice(int(0.06 * size), int(0.22 * size)), slice(int(0.05 * size), int(0.16 * size))
+    temples = np.concatenate([albedo[rows, left], albedo[rows, ::-1][:, left]])
+    return np.asarray(np.median(temples.reshape(-1, 3), 0), np.float32)
 
 
-def _join_neck(albedo: np.ndarray, colour: np.ndarray, seed: int, mask: np.ndarray) -> np.ndarray:
-    """The photos show no neck, ears or scalp: give them a plain colour and mottling."""
-    size = albedo.shape[0]
+def _mottle(size: int, seed: int) -> np.ndarray:
+    """[size, size, 3] factors: blotches and grain of skin that no photo shows."""
     rng = np.random.default_rng([seed, 11])
     coarse = cv2.resize(
         rng.standard_normal((40, 40)).astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC
     )
     fine = cv2.GaussianBlur(rng.standard_normal((size, size)).astype(np.float32), (0, 0), 1.1)
-    mottle = 1 + 0.018 * coarse[..., None] * np.array([0.6, 1, 1.1], np.float32) + 0.022 * fine[..., None]
-    plain = colour * mottle
-    w = np.clip(cv2.GaussianBlur(mask, (0, 0), 7) * 1.3, 0, 1)[..., None]
-    return np.asarray(albedo * (1 - w) + plain * w)
+    return np.asarray(1 + 0.018 * coarse[..., None] * _BLOTCH + 0.022 * fine[..., None])
+
+
+def _join_plain(albedo: np.ndarray, plain: np.ndarray, seed: int, where: np.ndarray) -> np.ndarray:
+    """The texture goes over into plain skin on the scalp, as on the back of the head, and on the neck.
+
+    It has the same colour there, but on the neck it is stretched and its grain would make streaks.
+    """
+    w = cv2.GaussianBlur(where, (0, 0), 7)[..., None]
+    return np.asarray(albedo * (1 - w) + plain * _mottle(albedo.shape[0], seed) * w)
 
 
 def _stubble(albedo: np.ndarray, person: Person, regions: Regions) -> np.ndarray:
@@ -148,11 +161,30 @@ def _scalp(texture: np.ndarray, p: np.ndarray, person: Person) -> None:
     texture[..., SPECULAR] *= 1 - 0.8 * cover[..., 0]
 
 
+def _shaved(texture: np.ndarray, p: np.ndarray, person: Person) -> None:
+    """Hair roots show through the skin of a bald head where hair would grow."""
+    style = person.hair
+    gone = 1.0 if style.name == "bald" else style.loss
+    if gone <= 0:
+        return
+    rng = np.random.default_rng([style.seed, 13])
+    # some shave all of it, some have lost the crown
+    shade, thin = rng.uniform(0.3, 1.0), rng.choice([style.thin, 0.9], p=[0.6, 0.4])
+    roots = scalp_density(p, replace(style, thin=float(thin), line=style.line - 0.4))
+    roots = cv2.GaussianBlur(roots, (0, 0), p.shape[0] / 50)  # the shadow has no edge
+    amount = (_SHAVED * gone * shade * roots * (1 + 0.10 * wave(p, 9.0, style.seed + 3)))[..., None]
+    albedo = texture[..., ALBEDO]
+    texture[..., ALBEDO] += amount * (np.minimum(0.7 * person.hair_colour + 0.03, 0.5 * albedo) - albedo)
+
+
 def _back_of_head(person: Person, mesh: Mesh, plain: np.ndarray) -> np.ndarray:
     p = mesh.position_back
     back = np.zeros((*p.shape[:2], 7), np.float32)
     noise = 0.03 * wave(p, 3.0, person.seed + 1) + 0.02 * wave(p, 11.0, person.seed + 2)
-    back[..., ALBEDO] = plain * (1 + noise[..., None])
-    back[..., SPECULAR], back[..., ROUGHNESS] = 0.30, 0.47
+    fine = _mottle(p.shape[0], person.seed)
+    low = np.clip((-2.5 - p[..., 1]) / 3, 0, 1)[..., None]
+    back[..., ALBEDO] = plain * (1 + noise[..., None]) * fine * np.exp(low * _NECK)
+    back[..., SPECULAR], back[..., ROUGHNESS] = _SCALP_GLOSS
     _scalp(back, p, person)
+    _shaved(back, p, person)
     return back

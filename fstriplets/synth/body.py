@@ -69,7 +69,7 @@ def build_body(person: Person, mesh: Mesh, like: Body | None = None) -> Body:
         vertices = vertices + _opened(mesh, vertices)
         normals = mesh_normals(vertices, mesh)
         openness = sky_openness(vertices, normals, mesh)
-    painted = ("texture", "age", "hair", "hair_colour", "grey", "beard", "moustache", "smile_map")
+    painted = ("texture", "age", "hair", "hair_colour", "grey", "beard", "moustache", "smile_map", "finish")
     if like is not None and _same(person, like.person, *painted):
         face, back = like.face, like.back
     else:

@@ -12,6 +12,8 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from fstriplets.synth.facemodel import FaceModel
 from fstriplets.synth.raster import interpolate, raster, vertex_normals
@@ -36,6 +38,8 @@ __all__ = [
 FACE, BACK, EYE_L, EYE_R, TEETH, GUMS, CLOTH, FRAME = range(8)
 #: Side of the face's texture, texels.
 UV_SIZE = 512
+#: Teeth are drawn that much wider than in the model, which leaves gaps between them.
+_TOOTH_WIDER = 0.11
 #: Side of the texture of the back of the head.
 BACK_SIZE = 256
 
@@ -61,7 +65,7 @@ class Mesh:
         faces: [F, 3] drawn triangles, material: [F] their numbers.
         welded: [F, 3] the same triangles before seam vertices were doubled; parent: [V] the vertex
             each one is a copy of.
-        uv: [V, 2] texture coordinates in the material's own tile, v down.
+        uv: [V, 2] texture coordinates in the material's own tile, v down; of teeth see `_place_teeth`.
         lashes: [L, 3] triangles of the lashes, apart.
         head: [V] 1 where a vertex turns with the head, 0 where with the body.
         landmarks: [68] vertex indices.
@@ -122,8 +126,11 @@ def build_mesh(model: FaceModel) -> Mesh:
     copied = _split_seam(faces, material, len(model.neutral))
     parent = np.concatenate([np.arange(len(model.neutral)), copied]).astype(np.int32)
     uv = _vertex_uv(model, kept, faces, len(parent))
-    lashes = model.faces[model.material == model.materials.index("M_EyeLashes")]
     neutral = np.ascontiguousarray(model.neutral[parent])
+    seen = _inner_parts(neutral, faces, material)
+    faces, original, material = faces[seen], original[seen], material[seen]
+    lashes = model.faces[model.material == model.materials.index("M_EyeLashes")]
+    _place_teeth(neutral, faces[material == TEETH], uv)
     height = neutral[:, 1]
     fade = _smoothstep((height + 13.0) / 4.0)[:, None]
     position, inside = _position_map(neutral, faces[material == FACE], uv, UV_SIZE)
@@ -173,6 +180,30 @@ def _split_seam(faces: np.ndarray, material: np.ndarray, vertices: int) -> np.nd
     return shared
 
 
+def _inner_parts(neutral: np.ndarray, faces: np.ndarray, material: np.ndarray) -> np.ndarray:
+    """[F] bool: which faces can ever be seen.
+
+    With the back of the head come the walls of the mouth, which become gums in place, and eyeballs inside
+    the eyeballs.
+    """
+    back = np.flatnonzero(material == BACK)
+    label = _pieces(faces[back], len(neutral))[faces[back, 0]]
+    numbers = np.unique(label)
+    widths = [np.ptp(neutral[faces[back[label == k]], 0]) for k in numbers]
+    order = numbers[np.argsort(-np.array(widths))]  # the head, the mouth, two eyeballs
+    material[back[label == order[1]]] = GUMS
+    seen = np.ones(len(faces), bool)
+    seen[back[np.isin(label, order[2:])]] = False
+    return seen
+
+
+def _pieces(faces: np.ndarray, count: int) -> np.ndarray:
+    """[count] number of the connected piece each vertex belongs to."""
+    edges = np.concatenate([faces[:, :2], faces[:, 1:]])
+    graph = coo_matrix((np.ones(len(edges), np.int8), edges.T), shape=(count, count))
+    return np.asarray(connected_components(graph, directed=False)[1])
+
+
 def _vertex_uv(model: FaceModel, kept: np.ndarray, faces: np.ndarray, vertices: int) -> np.ndarray:
     """[V, 2] texture coordinates a vertex, within the tile of its material, v down."""
     uv = np.zeros((vertices, 2), np.float32)
@@ -180,6 +211,32 @@ def _vertex_uv(model: FaceModel, kept: np.ndarray, faces: np.ndarray, vertices: 
     uv[faces] = tile - np.floor(tile.mean(1, keepdims=True))
     uv[:, 1] = 1 - uv[:, 1]
     return uv
+
+
+def _place_teeth(neutral: np.ndarray, faces: np.ndarray, uv: np.ndarray) -> None:
+    """Closes the gaps between teeth, and writes over their texture coordinates, both in place.
+
+    u is 4 times the number of the tooth (0 in the middle .. 7) + 1.5 + the place across it (-1..1); v the
+    distance from the biting edge, units, and 10 more in the lower row.
+    """
+    label = _pieces(faces, len(neutral))
+    used = np.unique(faces)
+    teeth = [used[label[used] == k] for k in np.unique(label[used])]
+    middles = np.array([neutral[tooth].mean(0) for tooth in teeth])
+    upper = middles[:, 1] > middles[:, 1].mean()
+    for row in (upper, ~upper):
+        order = np.flatnonzero(row)
+        order = order[np.argsort(np.arctan2(middles[order, 0], middles[order, 2] - middles[order, 2].min()))]
+        along = np.gradient(middles[order][:, [0, 2]], axis=0)
+        along /= np.linalg.norm(along, axis=1, keepdims=True)
+        for place, (k, way) in enumerate(zip(order, along, strict=True)):
+            tooth = neutral[teeth[k]]
+            across = (tooth - tooth.mean(0))[:, [0, 2]] @ way
+            across -= (across.max() + across.min()) / 2
+            neutral[teeth[k][:, None], [0, 2]] += _TOOTH_WIDER * across[:, None] * way
+            number = int(abs(place - (len(order) - 1) / 2))
+            high = tooth[:, 1] - tooth[:, 1].min() if row is upper else 10 + tooth[:, 1].max() - tooth[:, 1]
+            uv[teeth[k]] = np.stack([4 * number + 1.5 + across / np.abs(across).max(), high], 1)
 
 
 def _position_map(

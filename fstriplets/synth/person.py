@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fstriplets.synth.finish import Finish, draw_finish
 from fstriplets.synth.hair import HairStyle
 from fstriplets.synth.likeness import draw_identity
 from fstriplets.synth.skin import SkinSample, sample_skin, shipped_skin, smile_folds, without_stubble
@@ -58,6 +59,7 @@ class Person:
         lipstick: 0..1; lip_colour: [3] linear RGB of it.
         glasses: row of wear.FRAMES, -1 never wears them; glasses_seed: their colour and fit.
         skin_seed: the identity seed the skin was drawn from.
+        finish: of eyes, teeth and skin.
         sagging: of the face beyond what its years bring, 1 as much as 80 years do.
     """
 
@@ -84,6 +86,7 @@ class Person:
     glasses: int
     glasses_seed: int
     skin_seed: int
+    finish: Finish
     sagging: float = 0.0
 
     @property
@@ -143,6 +146,7 @@ def make_person(seed: int) -> Person:
         glasses=int(rng.integers(0, 4)) if rng.random() < 0.25 else -1,
         glasses_seed=seed,
         skin_seed=seed,
+        finish=draw_finish(seed),
     )
 
 

@@ -15,6 +15,7 @@ from fstriplets.synth.camera import develop
 from fstriplets.synth.clothes import garment_mesh
 from fstriplets.synth.hair import STYLES, HairStyle
 from fstriplets.synth.hairlight import GRID_SHAPE, march, pose_and_shade
+from fstriplets.synth.lids import lids_outside
 from fstriplets.synth.mesh import BACK, CLOTH, EYE_L, EYE_R, FACE, FRAME, GUMS, TEETH, Mesh, mesh_normals
 from fstriplets.synth.pose import PIVOT, Camera, Pose
 from fstriplets.synth.raster import FAR, depth_only, draw_strands, interpolate, raster, vertex_normals
@@ -50,6 +51,10 @@ _SUPER = 2
 _SHADOW_TAPS = np.random.default_rng(1).normal(size=(12, 2))
 #: How far behind a surface hair may lie and still be drawn, units.
 _HAIR_BIAS = 0.05
+#: How far what is in the mouth gives way to the skin, units.
+_MOUTH_BACK = np.float32(0.5)
+#: Brightest wet line along a lower lid, share of the light there.
+_TEAR = 0.2
 _NO_HAIR = np.ones(GRID_SHAPE, np.float32)
 
 
@@ -95,6 +100,7 @@ def render_photo(body: Body, scene: Scene, mesh: Mesh, size: int) -> Photo:
     pose = Pose(scene)
     camera = Camera(scene, pose, big)
     posed = body.vertices + mesh.pose_expression(scene.expression)
+    lids_outside(posed, mesh)
     surface = pose(posed, mesh.head)
     style = eyewear_of(body, scene)
     if style >= 0 and scene.eyewear_strength < 1:
@@ -140,6 +146,8 @@ def _draw_surfaces(
     screen = camera(vertices)
     # some shapes push the eyeballs through the lids: they give way
     screen[_vertices_of(mesh, EYE_L, EYE_R), 2] += 0.06
+    # and what is in the mouth through the cheeks and the chin
+    screen[_vertices_of(mesh, TEETH, GUMS), 2] += _MOUTH_BACK
     depth, triangle, weights = raster(screen, faces, big, big)
     shadow, matrix = shadow_map(vertices, faces, scene.light.directions[0])
     smile = 0.55 * float(sum(scene.expression[mesh.index(f"mouthSmile_{s}")] for s in "LR"))
@@ -165,9 +173,12 @@ def _draw_surfaces(
         PIVOT,
     )
     drawn = np.append(material, -1).astype(np.int8)[triangle]  # -1, nothing, takes the last one
+    eye, mouth = (drawn == EYE_L) | (drawn == EYE_R), (drawn == TEETH) | (drawn == GUMS)
+    depth[mouth] -= _MOUTH_BACK
     far = np.minimum(depth, np.float32(scene.distance + 8))
-    occlusion = _cavities(ambient_occlusion(far, big), drawn, position[..., 2], surface, mesh)
+    occlusion = _cavities(ambient_occlusion(far, big), eye, mouth, position[..., 2], surface, mesh)
     skin = ((drawn == FACE) | (drawn == BACK)).astype(np.float32)
+    _tears(specular, diffuse, eye, body.person.finish.tear)
     diffuse *= occlusion[..., None]
     scatter(diffuse, skin, camera.scale)
     behind = np.asarray(backdrop(scene.backdrop, light.colours[0], big, big), np.float32)
@@ -215,10 +226,12 @@ def _openness(body: Body, count: int) -> np.ndarray:
 
 
 def _materials(body: Body, scene: Scene, mesh: Mesh, glasses: Glasses | None) -> Materials:
+    finish = body.person.finish
     return Materials(
         iris=body.person.iris,
-        sclera=np.array([0.50, 0.47, 0.45]),
-        teeth=np.array([0.62, 0.56, 0.46]),
+        sclera=finish.sclera(body.person.tone, body.person.age),
+        teeth=finish.teeth(body.person.age),
+        eye=np.array([finish.iris, finish.ring, finish.pink]),
         cloth=scene.cloth,
         frame=glasses.colour if glasses is not None else np.zeros(3),
         gaze_axes=gaze_axes(mesh, scene.expression),
@@ -229,22 +242,47 @@ def _materials(body: Body, scene: Scene, mesh: Mesh, glasses: Glasses | None) ->
 
 
 def _cavities(
-    occlusion: np.ndarray, drawn: np.ndarray, ahead: np.ndarray, surface: np.ndarray, mesh: Mesh
+    occlusion: np.ndarray,
+    eye: np.ndarray,
+    mouth: np.ndarray,
+    ahead: np.ndarray,
+    surface: np.ndarray,
+    mesh: Mesh,
 ) -> np.ndarray:
-    """Darkens the depth of the mouth and the shade of the lids on the eyes, in place."""
-    big = drawn.shape[0]
-    mouth = (drawn == TEETH) | (drawn == GUMS)
+    """Darkens the depth of the mouth, and the shade of lips on teeth and of lids on eyes, in place."""
+    big = eye.shape[0]
     if mouth.any():
         front = surface[_vertices_of(mesh, TEETH)][:, 2].max()
-        occlusion[mouth] *= 0.8 * np.clip((ahead[mouth] - front + 2.6) / 2.6, 0.08, 1)
-    eye = (drawn == EYE_L) | (drawn == EYE_R)
+        part, lip = _beside(mouth, int(big * 0.008), big * 0.006)
+        inside = mouth[part]
+        depth = np.clip(np.exp((ahead[part][inside] - front) / 2.4), 0.06, 1)
+        occlusion[part][inside] *= 0.9 * depth * (1 - 0.55 * lip[inside])
     if eye.any():
-        down, sigma = int(big * 0.007), big * 0.0045
-        part = extent(eye, down + int(4 * sigma) + 2)
-        skin = np.roll(1 - eye[part].astype(np.float32), down, 0)
-        lid = cv2.GaussianBlur(skin, (0, 0), sigma)
-        occlusion[part][eye[part]] = 0.97 - 0.58 * lid[eye[part]]
+        part, lid = _beside(eye, int(big * 0.008), big * 0.006)
+        occlusion[part][eye[part]] = 0.97 - 0.62 * lid[eye[part]]
     return occlusion
+
+
+def _beside(mask: np.ndarray, down: int, sigma: float) -> tuple[tuple[slice, slice], np.ndarray]:
+    """The part of a picture [H, W] that a mask is in, and there, 0..1, what else than it is near.
+
+    Args:
+        down: how far what else there is moves down, pixels; sigma: its blur.
+    """
+    part = extent(mask, abs(down) + int(4 * sigma) + 2)
+    other = np.roll(1 - mask[part].astype(np.float32), down, 0)
+    return part, cv2.GaussianBlur(other, (0, 0), sigma)
+
+
+def _tears(specular: np.ndarray, diffuse: np.ndarray, eye: np.ndarray, bright: float) -> None:
+    """The wet line along the lower lids, added to the highlights in place."""
+    if not eye.any():
+        return
+    big = eye.shape[0]
+    part, lid = _beside(eye, -1, big * 0.0014)
+    above = np.roll(eye[part], max(1, big // 300), 0)  # not where the upper lid is near
+    line = (bright * _TEAR) * lid * (eye[part] & above)
+    specular[part] += line[..., None] * diffuse[part]
 
 
 def _lashes(picture: _Picture, screen: np.ndarray, mesh: Mesh, darkness: float) -> None:

@@ -37,6 +37,13 @@ F = np.float32
 ONE, TINY, PI = np.float32(1.0), np.float32(1e-12), np.float32(np.pi)
 #: Least light of the sky; how far off the skin the hair's shadow is looked up, units; light on eyes in shade.
 LEAST_SKY, OFF, EYE_SHADE = np.float32(0.02), np.float32(0.3), np.float32(0.3)
+#: Angle of the limbus from the optical axis, radians; what vessels take from the sclera's RGB; colour of the
+#: flesh in the inner corner over the sclera's red.
+LIMBUS = np.float32(0.455)
+REDDEN = np.array([0.10, 0.42, 0.38], np.float32)
+FLESH = np.array([0.95, 0.50, 0.45], np.float32)
+#: Light that reaches teeth, from the middle to the back.
+TOOTH_LIGHT = np.array([1.0, 0.97, 0.86, 0.70, 0.58, 0.5, 0.45, 0.4], np.float32)
 #: Slopes of the painted relief are taken over steps longer than STEP (units) and cut at STEEP.
 STEP, STEEP = np.float32(1e-4), np.float32(0.7)
 #: How far light reaches round an edge and into shadow (RGB), on skin and on all else.
@@ -69,7 +76,8 @@ class Materials:
 
     Attributes:
         iris: [6] iris RGB, ring RGB; sclera: [3].
-        teeth: [3]; cloth: [8] colour a, colour b, pattern number, scale; frame: [3] glasses frame colour.
+        teeth: [3]; eye: [3] size of the iris over the usual, darkness of its rim, pink of the sclera.
+        cloth: [8] colour a, colour b, pattern number, scale; frame: [3] glasses frame colour.
         gaze_axes: [2, 3] the eyes' optical axes in canonical space.
         eye_centres: [2, 3]; eye_radius; pupil: pupil's share of the iris.
     """
@@ -77,6 +85,7 @@ class Materials:
     iris: np.ndarray
     sclera: np.ndarray
     teeth: np.ndarray
+    eye: np.ndarray
     cloth: np.ndarray
     frame: np.ndarray
     gaze_axes: np.ndarray
@@ -136,7 +145,7 @@ def shade(  # type: ignore[no-untyped-def]
     camera position, normal, texture coordinates, canonical position, openness (openness.py).
     `textures` and `back` are the person's (bake.py): albedo RGB, specular, roughness, height, smile crease.
     `constants` packs iris (6), sclera (3), teeth (3), cloth (8), frame (3), axes (6), centres (6),
-    radius, pupil; see Materials. `shadow`, `bounds`, `matrix`: see shadow_map and tap_bounds.
+    radius, pupil, eye (3); see Materials. `shadow`, `bounds`, `matrix`: see shadow_map and tap_bounds.
     """
     height, width = triangle.shape
     albedo = np.zeros((height, width, 3), np.float32)
@@ -200,7 +209,7 @@ def shade(  # type: ignore[no-untyped-def]
                 diffuse, specular, y, x,
             )  # fmt: skip
             if eye:
-                _window(nx, ny, nz, vx, vy, vz, ndv, directions, colours, specular, y, x)
+                _window(nx, ny, nz, vx, vy, vz, ndv, spec * visible, directions, colours, specular, y, x)
     return albedo, diffuse, specular, position
 
 
@@ -227,12 +236,11 @@ def _surface(m, at, textures, back, constants, smile, tap, albedo, shine, y, x):
     if m == 2 or m == 3:
         _eye(at, constants, m - 2, albedo, shine, y, x)
     elif m == 4:
-        for k in range(3):
-            albedo[y, x, k] = constants[9 + k]
-        shine[y, x, 0], shine[y, x, 1] = 0.6, 0.3
+        _tooth(at, constants, albedo, y, x)
+        shine[y, x, 0], shine[y, x, 1] = 0.5, 0.28
     elif m == 5:
-        albedo[y, x, 0], albedo[y, x, 1], albedo[y, x, 2] = 0.30, 0.085, 0.085
-        shine[y, x, 0], shine[y, x, 1] = 0.6, 0.35
+        albedo[y, x, 0], albedo[y, x, 1], albedo[y, x, 2] = 0.31, 0.10, 0.095
+        shine[y, x, 0], shine[y, x, 1] = 0.3, 0.4
     elif m == 6:
         shine[y, x, 0], shine[y, x, 1] = 0.12, 0.75
         return _cloth(at, constants, albedo, y, x)
@@ -331,14 +339,14 @@ def _from_lights(  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _window(nx, ny, nz, vx, vy, vz, ndv, directions, colours, specular, y, x):  # type: ignore[no-untyped-def]
+def _window(nx, ny, nz, vx, vy, vz, ndv, gloss, directions, colours, specular, y, x):  # type: ignore[no-untyped-def]
     """A window placed where a cornea can mirror it."""
     dx, dy, dz = directions[0, 0] * 0.55, directions[0, 1] * 0.8, max(directions[0, 2], 0.4)
     norm = 1 / np.sqrt(dx * dx + dy * dy + dz * dz)
     rx, ry, rz = 2 * ndv * nx - vx, 2 * ndv * ny - vy, 2 * ndv * nz - vz
     hit = min(max(((rx * dx + ry * dy + rz * dz) * norm - 0.955) / 0.02, 0.0), 1.0)
     for k in range(3):
-        specular[y, x, k] += 0.65 * hit * colours[0, k]
+        specular[y, x, k] += 0.65 * gloss * hit * colours[0, k]
 
 
 @inlined
@@ -361,31 +369,62 @@ def _visible(px, py, pz, ndl, shadow, bounds, matrix, taps):  # type: ignore[no-
     return np.float32(seen) / np.float32(taps.shape[0])
 
 
-@compiled
+@inlined
+def _ramp(value, low, high):  # type: ignore[no-untyped-def]
+    """0 below `low`, 1 above `high`, smooth between."""
+    t = min(max((value - low) / (high - low), F(0.0)), ONE)
+    return t * t * (F(3.0) - F(2.0) * t)
+
+
+@inlined
+def _tooth(at, c, albedo, y, x):  # type: ignore[no-untyped-def]
+    """Paints a tooth by its number and the place on it (mesh._place_teeth)."""
+    number = int(at[6] * F(0.25))
+    across = abs(at[6] - F(4.0) * F(number) - F(1.5))
+    lower = at[7] > F(5.0)
+    up = at[7] - F(10.0) if lower else at[7]
+    light = TOOTH_LIGHT[number] * (ONE - F(0.55) * _ramp(across, F(0.55), F(1.0)))  # shade between teeth
+    light *= F(0.84) if lower else ONE
+    light *= ONE + F(0.035) * np.sin(F(number) * F(12.9) + np.sign(at[8]) * F(2.0))
+    neck = _ramp(up, F(0.45), F(1.5))
+    edge = ONE - _ramp(up, F(0.02), F(0.22))  # thin enamel lets the dark of the mouth through
+    yellow = F(0.55) * neck + (F(0.35) if number == 2 else F(0.0))
+    light *= (ONE - F(0.28) * neck) * (ONE - F(0.16) * edge)
+    albedo[y, x, 0] = c[9] * light * (ONE - F(0.05) * edge)
+    albedo[y, x, 1] = c[10] * light * (ONE - F(0.07) * yellow)
+    albedo[y, x, 2] = c[11] * light * (ONE - F(0.20) * yellow + F(0.06) * edge)
+
+
+@inlined
 def _eye(at, c, which, albedo, shine, y, x):  # type: ignore[no-untyped-def]
     """Paints pupil, iris, limbus and sclera by the angle from the optical axis."""
     p = at[8:11]
     dx, dy, dz = p[0] - c[29 + 3 * which], p[1] - c[30 + 3 * which], p[2] - c[31 + 3 * which]
-    norm = 1 / np.sqrt(dx * dx + dy * dy + dz * dz + 1e-12)
+    norm = ONE / np.sqrt(dx * dx + dy * dy + dz * dz + TINY)
     ax, ay, az = c[23 + 3 * which], c[24 + 3 * which], c[25 + 3 * which]
-    along = min(max((dx * ax + dy * ay + dz * az) * norm, -1.0), 1.0)
-    a = np.arccos(along) / 0.455  # 1 at the limbus
+    along = min(max((dx * ax + dy * ay + dz * az) * norm, -ONE), ONE)
+    a = np.arccos(along) / (LIMBUS * c[37])  # 1 at the limbus
     phase = np.arctan2(dy * norm - ay, dx * norm - ax)
-    fibre = 0.25 * (
-        np.sin(17 * phase + 1) + np.sin(29 * phase + 2) + np.sin(41 * phase + 0.3) + np.sin(63 * phase + 4)
-    )
+    inside = min(max((F(1.05) - a) / F(0.14), F(0.0)), ONE)
+    nasal = dx if which == 1 else -dx  # towards the nose
+    far = _ramp(a, F(1.1), F(2.3))
+    vessels = F(0.7) + F(0.3) * np.sin(F(13.0) * phase + F(5.0) * a) * np.sin(F(4.0) * phase - F(9.0) * a)
+    pink = c[39] * (F(0.15) + F(0.85) * far * vessels)
+    flesh = _ramp(nasal - F(0.4) * abs(dy + F(0.2)), F(0.66), F(0.90))
+    ring = ONE - (F(0.45) + F(0.4) * c[38]) * _ramp(a, F(0.74), ONE)
+    fibre = np.sin(F(17) * phase + ONE) + np.sin(F(29) * phase + F(2))
+    fibre += np.sin(F(41) * phase + F(0.3)) + np.sin(F(63) * phase + F(4))
     pupil = c[36]
-    inside = min(max((1.04 - a) / 0.12, 0.0), 1.0)
-    limbus = 1 - 0.72 * min(max((a - 0.80) / 0.2, 0.0), 1.0)
-    hole = min(max((a - pupil) / 0.07, 0.015), 1.0)
-    near = np.exp(-(((a - pupil - 0.14) / 0.13) ** 2))
-    shade_ = (0.85 + 0.32 * fibre - 0.2 * abs(a - 0.6)) * limbus * hole
-    corner = min(max(abs(p[0] - c[29 + 3 * which]) - 0.8, 0.0), 1.0)
+    hole = min(max((a - pupil) / F(0.07), F(0.015)), ONE)
+    near = (a - pupil - F(0.14)) / F(0.13)
+    near = np.exp(-near * near)
+    shade_ = (F(0.85) + F(0.08) * fibre - F(0.2) * abs(a - F(0.6))) * ring * hole
     for k in range(3):
-        iris = (c[k] * (1 - 0.5 * near) + c[3 + k] * (0.6 * near)) * shade_
-        white = c[6 + k] * (1 - (0.10 if k == 0 else 0.2) * corner)
-        albedo[y, x, k] = iris * inside + white * (1 - inside)
-    shine[y, x, 0], shine[y, x, 1] = 1.0, 0.10
+        iris = (c[k] * (ONE - F(0.5) * near) + c[3 + k] * (F(0.6) * near)) * shade_
+        white = c[6 + k] * (ONE - F(0.42) * far) * (ONE - REDDEN[k] * pink)
+        white += flesh * (FLESH[k] * c[6] - white)
+        albedo[y, x, k] = iris * inside + white * (ONE - inside)
+    shine[y, x, 0], shine[y, x, 1] = F(0.4) + F(0.6) * inside, F(0.2) - F(0.1) * inside
 
 
 @compiled
@@ -423,7 +462,7 @@ def _cloth(at, c, albedo, y, x):  # type: ignore[no-untyped-def]
 def pack_constants(m: Materials) -> np.ndarray:
     """Materials as the flat float32 array `shade` reads."""
     parts = (m.iris, m.sclera, m.teeth, m.cloth, m.frame, m.gaze_axes, m.eye_centres, [m.eye_radius, m.pupil])
-    return np.concatenate([np.ravel(p) for p in parts]).astype(np.float32)
+    return np.concatenate([np.ravel(p) for p in (*parts, m.eye)]).astype(np.float32)
 
 
 @compiled

@@ -14,7 +14,7 @@ __all__ = ["swap_person"]
 def swap_person(source: Person, target: Person, hair: str = "target") -> Person:
     """Who is seen when the source's face is put into the target's photo.
 
-    Shape, skin, brows, eyes, age and facial hair are the source's; render the result with the target's
+    Shape, skin, brows, eyes, teeth, age and facial hair are the source's; render the result with the target's
     scene, which holds pose, expression, gaze, light, background, clothes and camera. Glasses are worn
     as in the target's photo.
 
