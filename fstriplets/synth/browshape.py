@@ -49,16 +49,16 @@ def draw_brow_shape(seed: int) -> BrowShape:
     """The brows of an identity seed."""
     rng = np.random.default_rng([seed, 22])
     return BrowShape(
-        lift=float(rng.uniform(-0.28, 0.24)),
-        arch=float(rng.uniform(-0.12, 0.27)),
-        peak=float(rng.uniform(0.45, 0.8)),
-        tilt=float(rng.uniform(-0.16, 0.26)),
-        inner=float(rng.uniform(-0.16, 0.18)),
-        outer=float(rng.uniform(0.7, 1.1)),
-        thickness=float(np.exp(rng.uniform(-0.6, 0.55))),
+        lift=float(rng.uniform(-0.37, 0.33)),
+        arch=float(rng.uniform(-0.19, 0.34)),
+        peak=float(rng.uniform(0.4, 0.85)),
+        tilt=float(rng.uniform(-0.23, 0.33)),
+        inner=float(rng.uniform(-0.22, 0.24)),
+        outer=float(rng.uniform(0.63, 1.17)),
+        thickness=float(np.exp(rng.uniform(-0.69, 0.81))),
         taper=float(rng.uniform(0.0, 1.0)),
-        length=float(np.exp(rng.uniform(-0.35, 0.25))),
-        slant=float(rng.uniform(-0.3, 0.45)),
+        length=float(np.exp(rng.uniform(-0.45, 0.32))),
+        slant=float(rng.uniform(-0.43, 0.58)),
     )
 
 

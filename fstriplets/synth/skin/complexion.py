@@ -55,12 +55,12 @@ _LIPS = (
 )
 _LIPS_LOW = ((256, 329), (228, 326), (208, 314))
 #: How much wider than in the table people are drawn.
-_VARIETY = 1.15
+_VARIETY = 0.5
 _LIP_SPREAD = (0.4, 0.5)  # of blood and melanin
 #: Most that a patch of skin, lips, and lids differ from plain skin in colour; most that one is paler.
 _SKIN_COLOUR, _LIP_COLOUR, _EYE_COLOUR, _PALEST = 0.07, 0.20, 0.045, 0.06
 _EYES = ("upper lid", "crease", "under eye", "inner corner")  # the first regions
-_BLOTCHES = ((9, 0.07), (22, 0.06))  # cells across, spread of melanin and blood
+_BLOTCHES = ((9, 0.035), (22, 0.03))  # cells across, spread of melanin and blood
 
 
 def add_complexion(ratio: FloatArray, rng: np.random.Generator) -> FloatArray:

@@ -30,8 +30,8 @@ FloatArray = npt.NDArray[np.floating[Any]]
 WIDTH = {
     "tone": 1.25,
     "tint": 1.05,
-    "even": 1.6,
-    "odd": 1.2,
+    "even": 2.0,
+    "odd": 1.4,
     "brow": 1.1,
     "fine": 1.0,
     "coarse": 1.0,
@@ -39,7 +39,7 @@ WIDTH = {
 }
 _BROWS_FADED = 0.8  # share of the painted brows that is taken away
 _SATURATION = 1.2  # of the plain skin: a camera's tone curve pales what is drawn
-_LIMIT = 2.6  # standard deviations; beyond, components stop looking like skin
+_LIMIT = 2.8  # standard deviations; beyond, components stop looking like skin
 _LUMA = np.array([0.299, 0.587, 0.114])
 
 
