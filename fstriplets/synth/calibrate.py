@@ -1,10 +1,11 @@
-"""What identity weights do to a face: `python -m fstriplets.synth.calibrate --photos LONDON`.
+"""What identity weights do to a face: `python -m fstriplets.synth.calibrate --photos LONDON --men FILE`.
 
 Draws resting, frontal people of random shape, looks at them with a landmark network and a recogniser, and
 looks at real people's photos with the same landmark network. To `data/likeness.npz`, a few kilobytes, go:
 
 - real people's proportions as linear functions of the weights (`proportions.py`), so that `likeness.py` can
   draw people whose proportions come together as people's do;
+- how proportions go with skin tone and sex, so that a face is of one piece;
 - the direction in weights of what all drawn people have in common for the recogniser;
 - measures that landmarks do not show, as linear functions of the weights (`measures.py`).
 
@@ -35,10 +36,11 @@ from fstriplets.synth.measures import measure_rows
 from fstriplets.synth.mesh import Mesh
 from fstriplets.synth.proportions import explain, real_proportions
 from fstriplets.synth.scene import Scene, make_scene
+from fstriplets.synth.skin.aggregate import normal_scores
 from fstriplets.synth.skin.landmarks import PhotoLandmarks
 from fstriplets.synth.studio import Studio
 
-__all__ = ["Looks", "common_look", "draw_looks", "lip_gaps", "main", "real_points"]
+__all__ = ["Looks", "RealPeople", "belonging", "common_look", "draw_looks", "lip_gaps", "main", "real_people"]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -50,6 +52,8 @@ _RIDGE = 150.0
 _MOST_NOISE = 0.5
 #: Units by which the lips of a resting mouth stand apart, and how strictly that is kept.
 _LIP_GAP, _LIP_NOISE = 0.05, 0.6
+#: MediaPipe's points in the middle of the cheeks.
+_CHEEKS = (50, 280)
 
 
 class Looks(NamedTuple):
@@ -59,6 +63,14 @@ class Looks(NamedTuple):
     brows: FloatArray  #: [N, 10] their brow shapes
     points: FloatArray  #: [N, 468, 2] pixels
     embeddings: FloatArray  #: [N, D] unit vectors
+
+
+class RealPeople(NamedTuple):
+    """What is measured of people of photos; lives in memory only."""
+
+    names: list[str]  #: of their folders
+    points: FloatArray  #: [N, 468, 2] pixels
+    tones: FloatArray  #: [N] standard normal score of the skin's lightness among them, negative is dark
 
 
 def draw_looks(count: int, face_model: Path | None = None, seed: int = 5) -> Looks:
@@ -87,24 +99,56 @@ def draw_looks(count: int, face_model: Path | None = None, seed: int = 5) -> Loo
     return Looks(*(np.stack(column) for column in zip(*rows, strict=True)))
 
 
-def real_points(photos: Path) -> FloatArray:
-    """Landmarks [N, 468, 2] of the neutral photo of each person of a folder.
+def real_people(photos: Path) -> RealPeople:
+    """Landmarks and skin tone of the neutral photo of each person of a folder.
 
     Raises:
         CorpusError: a file that is no photo, or nobody with a photo in which a face is found.
     """
-    finder, found = _finder(), []
+    finder = _finder()
+    names: list[str] = []
+    points: list[FloatArray] = []
+    light: list[float] = []
     for path in sorted(photos.glob("*/neutral.jpg")):
         image = cv2.imread(str(path))
         if image is None:
             raise CorpusError(f"{path} is not a photo")
         try:
-            found.append(finder(np.ascontiguousarray(image[..., ::-1])))
+            points.append(finder(np.ascontiguousarray(image[..., ::-1])))
         except PhotoRejected:
             continue
-    if not found:
+        names.append(path.parent.name)
+        light.append(_cheek_light(image, points[-1]))
+    if not names:
         raise CorpusError(f"{photos}: no faces; expected one folder a person, each with neutral.jpg")
-    return np.stack(found)
+    return RealPeople(names, np.stack(points), normal_scores(np.array(light)))
+
+
+def _cheek_light(image: npt.NDArray[np.uint8], points: FloatArray) -> float:
+    """Median grey level of two squares on the cheeks, a twelfth of the face's width each way."""
+    reach = int(np.ptp(points[:, 0]) / 12)
+    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    squares = [
+        grey[y - reach : y + reach, x - reach : x + reach] for x, y in points[list(_CHEEKS)].astype(int)
+    ]
+    return float(np.median(np.concatenate([square.ravel() for square in squares])))
+
+
+def belonging(proportions: FloatArray, tones: FloatArray, masculine: npt.NDArray[np.bool_]) -> FloatArray:
+    """[R, 2] change of each proportion with one deviation of skin tone, and from the mean to men.
+
+    Each is shrunk by how uncertain it is, to zero where it is not twice its error.
+
+    Args:
+        proportions: [N, R]; tones: [N] scores; masculine: [N].
+    """
+    factors = np.stack([tones, np.where(masculine, 1.0, -1.0), np.ones(len(tones))], 1)
+    slopes, *_ = np.linalg.lstsq(factors, proportions, rcond=None)
+    left = proportions - factors @ slopes
+    variance = (left**2).sum(0) / (len(tones) - 3)
+    error = np.diag(np.linalg.inv(factors.T @ factors))[:, None] * variance
+    certain = np.maximum(0, 1 - 4 * error / np.maximum(slopes**2, 1e-12))
+    return np.asarray((slopes * certain)[:2].T)
 
 
 def common_look(weights: FloatArray, embeddings: FloatArray) -> FloatArray:
@@ -114,6 +158,19 @@ def common_look(weights: FloatArray, embeddings: FloatArray) -> FloatArray:
     table = (weights - weights.mean(0)) / scale
     slope = np.linalg.solve(table.T @ table + _RIDGE * np.eye(table.shape[1]), table.T @ (part - part.mean()))
     return np.asarray(slope / scale)
+
+
+def _masculine(men: Path, names: list[str]) -> npt.NDArray[np.bool_]:
+    """[N] whose folder the file names.
+
+    Raises:
+        CorpusError: a line that names no folder in which a face was found.
+    """
+    listed = set(men.read_text(encoding="utf-8").split())
+    unknown = sorted(listed - set(names))
+    if unknown:
+        raise CorpusError(f"{men}: no folder with a face in its neutral.jpg: {', '.join(unknown)}")
+    return np.array([name in listed for name in names])
 
 
 def lip_gaps(mesh: Mesh) -> FloatArray:
@@ -142,25 +199,35 @@ def _passport(mesh: Mesh, seed: int) -> Scene:
     help="Real people.",
 )
 @click.option(
+    "--men",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    required=True,
+    help="Text file with the folders of the men among them, one a line.",
+)
+@click.option(
     "--people", type=click.IntRange(min=300), default=900, show_default=True, help="People to draw."
 )
 @click.option(
     "--face-model", type=click.Path(path_type=Path, exists=True), help="The imported face model's .npz."
 )
 @click.option("--output", type=click.Path(path_type=Path), default=LIKENESS_FILE, help="The .npz to write.")
-def main(photos: Path, people: int, face_model: Path | None, output: Path) -> None:
+def main(photos: Path, men: Path, people: int, face_model: Path | None, output: Path) -> None:
     """See the module's text."""
-    real = real_proportions(real_points(photos))
+    people_seen = real_people(photos)
+    masculine = _masculine(men, people_seen.names)
+    real = real_proportions(people_seen.points)
     looks = draw_looks(people, face_model)
     slope, centre, noise = explain(real.of(looks.points), np.concatenate([looks.weights, looks.brows], 1))
     mesh = Studio(face_model).mesh
     gaps = lip_gaps(mesh)
+    belongs = belonging(real.of(people_seen.points), people_seen.tones, masculine)
     table = {
         "rows": np.concatenate([slope[:, :IDENTITY_SIZE], gaps]),
         "brows": np.concatenate([slope[:, IDENTITY_SIZE:], np.zeros((len(gaps), looks.brows.shape[1]))]),
         "centre": np.concatenate([centre, np.zeros(len(gaps))]),
         "noise": np.concatenate([np.minimum(noise, _MOST_NOISE), np.full(len(gaps), _LIP_NOISE)]),
         "spread": np.concatenate([np.ones(len(centre)), np.zeros(len(gaps))]),
+        "belongs": np.concatenate([belongs, np.zeros((len(gaps), 2))]),
         "look": common_look(looks.weights, looks.embeddings),
         "measures": measure_rows(mesh, MODES),
     }

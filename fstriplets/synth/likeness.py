@@ -5,9 +5,9 @@ recogniser: independent global modes leave every single feature near its average
 traits (`traits.py`) feature by feature, they differ, but features come together that no face has together:
 caricatures. So weights are drawn freely first and then moved, as little as can be, until the frontal face
 has proportions drawn from the joint distribution of real people's (`proportions.py`: mean, components and
-spreads of what a landmark network sees). What landmarks show badly (slant and opening of the eyes) or not at
-all (depth in profile) is held to the face model's scans: to what the scan has that is nearest to the person's
-own modes and has these proportions (`measures.py`).
+spreads of what a landmark network sees), given the tone of their skin and their sex. What landmarks show
+badly (slant and opening of the eyes) or not at all (depth in profile) is held to the face model's scans: to
+what the scan has that is nearest to the person's own modes and has these proportions (`measures.py`).
 
 What all drawn faces have in common for a recogniser is no proportion: the mean of all is moved against
 it, within what landmarks do not show. Each person depends on their own seed only.
@@ -59,6 +59,8 @@ _NARROWER = {
 #: Deviation of people's proportions, that of the people photographed being 1; where each is cut off; and how
 #: far all together may lie from the mean, in units of their usual distance.
 PROPORTION_SPREAD, PROPORTION_LIMIT, FARTHEST = 1.4, 2.4, 1.1
+#: Scores of skin tone beyond which a face changes no more with it.
+_TONE_LIMIT = 2.0
 #: Deviation of measures, that of the scans being 1; where each ends; and how strictly they are met.
 MEASURE_SPREAD, MEASURE_LIMIT, MEASURE_NOISE = 1.2, 2.2, 0.3
 #: How far everybody is moved against the look that drawn faces share, in deviations of one weight.
@@ -74,23 +76,27 @@ class Likeness(NamedTuple):
     centre: np.ndarray  #: [R] proportions at weights and brows of zero, the mean of real people being 0
     noise: np.ndarray  #: [R] what of a proportion is not explained: those are followed less
     spread: np.ndarray  #: [R] 1 where people differ, 0 where all are alike (the lips)
+    belongs: np.ndarray  #: [R, 2] change by a deviation of skin tone, and from people's mean to men
     look: np.ndarray  #: [I] change of what all drawn faces have in common for a recogniser
     measures: np.ndarray  #: [M, I] change of each measure (`measures.py`), in deviations of the scans
 
 
-def draw_identity(seed: int, modes: np.ndarray) -> np.ndarray:
+def draw_identity(seed: int, modes: np.ndarray, tone: float, masculine: bool) -> np.ndarray:
     """Identity weights, float32 [I], of an identity seed.
 
     Args:
         seed: the identity seed.
         modes: [100] standard normal weights that belong to the person's skin (`sample_skin`).
+        tone: standard normal score of the skin's lightness, negative is dark.
+        masculine: whether a beard would grow on it.
     """
     learned, spread = shipped_likeness(), _spread()
     plan = _plan()
     rng = np.random.default_rng([seed, 21])
     free = np.concatenate([modes, np.clip(rng.standard_normal(len(TRAITS)), -2, 2)]) * spread + plan.away
     brows = learned.centre + learned.brows @ np.array(draw_brow_shape(seed))
-    drawn = _draw_proportions(rng, len(learned.spread)) * learned.spread
+    kind = np.array([np.clip(tone, -_TONE_LIMIT, _TONE_LIMIT), 1.0 if masculine else -1.0])
+    drawn = _draw_proportions(rng, learned.belongs, kind) * learned.spread
     wanted = drawn - brows
     # the mean of all is left out of what the scan has: it is the network's habit, and nobody has its depth
     scan = modes + plan.scan_gain @ (drawn - learned.rows[:, :MODES] @ modes)
@@ -100,9 +106,14 @@ def draw_identity(seed: int, modes: np.ndarray) -> np.ndarray:
     return np.asarray(np.clip(free + plan.gain @ missing, -LIMIT, LIMIT), np.float32)
 
 
-def _draw_proportions(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Proportions [R] of one person, in deviations of real people's: neither one nor all together too far."""
-    drawn = rng.standard_normal(count)
+def _draw_proportions(rng: np.random.Generator, belongs: np.ndarray, kind: np.ndarray) -> np.ndarray:
+    """Proportions [R] of one person, in deviations of real people's: neither one nor all together too far.
+
+    Args:
+        belongs: [R, 2], see Likeness; kind: [2] tone and sex of the person.
+    """
+    own = np.sqrt(np.maximum(0.0, 1 - (belongs**2).sum(1)))
+    drawn = belongs @ kind + own * rng.standard_normal(len(belongs))
     far = np.sqrt((drawn**2).mean())
     drawn *= PROPORTION_SPREAD * min(1.0, FARTHEST / far)
     return np.asarray(np.clip(drawn, -PROPORTION_LIMIT, PROPORTION_LIMIT))

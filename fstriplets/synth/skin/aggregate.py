@@ -180,7 +180,7 @@ def _residual(
 def _tone(bases: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Normal score of each person's skin luminance, and luminance at `_KNOTS`."""
     light = bases @ _LUMA
-    score = _normal_scores(light)
+    score = normal_scores(light)
     order = np.argsort(light)
     knots = np.interp(_KNOTS, score[order], _running_mean(light[order]))
     return score, knots.astype(np.float32)
@@ -207,7 +207,7 @@ def _brow_colour(skin: Reflectance, atlas: Atlas) -> FloatArray:
 
 def _correlations(table: FloatArray) -> FloatArray:
     """Shrunk rank correlations of the columns of [N, D]: outliers have no say."""
-    scores = np.stack([_normal_scores(column) for column in table.T])
+    scores = np.stack([normal_scores(column) for column in table.T])
     raw = np.corrcoef(scores)
     chance = 1 / np.sqrt(len(table))
     kept = np.sign(raw) * np.clip(np.abs(raw) - 0.5 * chance, 0, None) * (1 - _SHRINK)
@@ -260,7 +260,7 @@ def _left(image: FloatArray) -> FloatArray:
     return image[:, : image.shape[1] // 2]
 
 
-def _normal_scores(values: FloatArray) -> FloatArray:
+def normal_scores(values: FloatArray) -> FloatArray:
     """Standard normal quantile of each value's rank."""
     from scipy.special import ndtri
 
