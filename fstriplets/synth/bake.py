@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from fstriplets.synth.browshape import paint_brows
-from fstriplets.synth.hair import scalp_density, wave
+from fstriplets.synth.hair import scalp_cover, wave
 from fstriplets.synth.mesh import Mesh
 from fstriplets.synth.person import Person
 from fstriplets.synth.regions import Regions
@@ -149,14 +149,10 @@ def _scalp(texture: np.ndarray, p: np.ndarray, person: Person) -> None:
     """Tints the skin between the hairs and takes its gloss away."""
     if person.hair.name == "bald":
         return
-    density = scalp_density(p, person.hair)
-    cover = (
-        (0.93 if person.hair.name != "buzz" else 0.62)
-        * density[..., None] ** 1.3
-        * (1 - person.hair.loss) ** 0.7
-    )
+    cover = scalp_cover(p, person.hair)[..., None]
+    hair = person.hair_colour * (1 - 0.8 * person.grey) + 0.2 * person.grey
     texture[..., ALBEDO] = (
-        texture[..., ALBEDO] * (1 - cover) + (0.7 * person.hair_colour + 0.06 * texture[..., ALBEDO]) * cover
+        texture[..., ALBEDO] * (1 - cover) + (0.5 * hair + 0.03 * texture[..., ALBEDO]) * cover
     )
     texture[..., SPECULAR] *= 1 - 0.8 * cover[..., 0]
 

@@ -18,8 +18,8 @@ from fstriplets.synth.wrinkles import age_shape
 
 __all__ = ["Body", "build_body"]
 
-#: Strands grown a head; a photo draws as many of them as its pixels can show.
-STRANDS = 26000
+#: Strands a head, though none grow below the hairline; a photo draws as many as its pixels can show.
+STRANDS = 30000
 BEARD_STRANDS = 7000
 #: Height of the eyes' opening over their width: bounds, and that of the average face.
 _NARROW, _ROUND, _USUAL = 0.19, 0.43, 0.30

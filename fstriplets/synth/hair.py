@@ -1,70 +1,50 @@
 """Hair: a density over the scalp, guides grown step by step, and strands interpolated between them.
 
 Roots are drawn from a density with a soft hairline (short, thin baby hair at its edge); guides follow a
-comb direction and gravity and are pushed off the head; strands blend three guides and gather in clumps.
-hairlight.py shades them.
+comb direction and gravity, are pushed off the head, gather in locks and curl; strands blend three guides
+and gather round the nearest. haircut.py knows the styles; hairlight.py shades the strands.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy.spatial import cKDTree
 
+from fstriplets.synth.haircut import (
+    CURLED,
+    HABITS,
+    LONG,
+    STYLES,
+    HairStyle,
+    comb,
+    lengths,
+    scalp_cover,
+    scalp_density,
+)
 from fstriplets.synth.jit import compiled
 from fstriplets.synth.mesh import BACK, FACE, Mesh
 
-__all__ = ["STYLES", "HairStyle", "Strands", "grow_hair", "scalp_density"]
+__all__ = ["STYLES", "HairStyle", "Strands", "grow_hair", "scalp_cover", "scalp_density", "wave"]
 
-#: Style -> length at the crown, units.
-STYLES: dict[str, float] = {
-    "bald": 0.0,
-    "buzz": 0.45,
-    "crop": 1.3,
-    "short": 2.2,
-    "swept": 3.4,
-    "fringe": 3.0,
-    "curly": 4.2,
-    "afro": 3.2,
-    "tied": 6.0,
-    "bob": 9.5,
-    "long": 17.0,
-}
-_LONG = ("bob", "long")
-_KNOTS = 20
 _GUIDES = 1200
-
-
-@dataclass(frozen=True)
-class HairStyle:
-    """How a person's hair is cut and grows.
-
-    Attributes:
-        name: key of STYLES; length: factor on its length.
-        line: how high the hairline is, units above the usual; temples: how far it recedes at the
-            sides, units; part: where it is parted, units from the middle (right is positive).
-        forward: combed forward (> 0) or back, -1..1; curl: 0 straight, 1 curls.
-        volume: lift at the root, about 1; burn: how low the sideburns reach, canonical height.
-        thin: thinning of the crown, 0..1; loss: share of all hair that is gone, 0..1.
-        fringe: extra hair over the forehead, 0 none .. 1 down to the brows.
-        cut: share of every strand cut off, 0..1.
-    """
-
-    name: str = "short"
-    length: float = 1.0
-    line: float = 0.0
-    temples: float = 0.4
-    part: float = 1.5
-    forward: float = 0.2
-    curl: float = 0.1
-    volume: float = 1.0
-    burn: float = 1.5
-    thin: float = 0.0
-    loss: float = 0.0
-    fringe: float = 0.0
-    cut: float = 0.0
-    seed: int = 0
+#: Knots of a strand, and of one of curls.
+_KNOTS, _KNOTS_CURLED = 20, 25
+#: The hairline no other is below: roots are drawn within it, and those below a person's own left out, so that
+#: people who differ in shape or hairline alone have the same strands.
+_LOWEST = HairStyle(line=-1.0, temples=0.0, burn=-0.5)
+#: Guides where hair grows less densely than this are left out, unless fewer than the second number were left.
+_BARE, _FEWEST = 0.15, 8
+#: Below this curl the hair of styles that are not of curls is straight.
+_STRAIGHT = 0.12
+#: How many turns of a curl the knots can follow.
+_KNOTS_A_TURN = 6.0
+#: Brightness between two locks, and between two clumps of strands, over that of their middles.
+_BETWEEN_LOCKS, _BETWEEN_CLUMPS = 0.72, 0.85
+#: Share of strands that keep out of the clumps.
+_FLYAWAYS = 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +64,14 @@ class Strands:
     grey: np.ndarray
 
 
+class _Guides(NamedTuple):
+    """Guides: points [G, K, 3], canonical roots [G, 3] and the brightness [G] of each one's lock."""
+
+    points: np.ndarray
+    roots: np.ndarray
+    shade: np.ndarray
+
+
 def wave(p: np.ndarray, scale: float, seed: int, terms: int = 12) -> np.ndarray:
     """Smooth noise of unit variance at positions [..., 3], `scale` radians a unit."""
     rng = np.random.default_rng(seed)
@@ -93,25 +81,6 @@ def wave(p: np.ndarray, scale: float, seed: int, terms: int = 12) -> np.ndarray:
         d *= scale * rng.uniform(0.6, 1.4) / np.linalg.norm(d)
         out += np.sin(p @ d.astype(np.float32) + np.float32(rng.uniform(0, 6.28)))
     return out / np.float32(np.sqrt(terms / 2))
-
-
-def scalp_density(p: np.ndarray, style: HairStyle) -> np.ndarray:
-    """How densely hair grows at canonical positions [..., 3], 0..1; the edge is soft."""
-    x, y, z = np.abs(p[..., 0]), p[..., 1], p[..., 2]
-    ragged = 0.16 * np.sin(p[..., 0] * 2.1 + style.seed) + 0.10 * np.sin(p[..., 0] * 5.3 + 2.3 * style.seed)
-    # over the forehead the line runs across, dips back at the temples, then down to the sideburns
-    top = 9.0 + style.line + ragged - 0.02 * x * x + style.temples * np.exp(-(((x - 4.4) / 1.5) ** 2)) * 1.6
-    front = np.clip((y - top) / 1.1 + 0.5, 0, 1)
-    side_z = np.interp(
-        y, [-2.5, 1.0, 4.0, 6.5, 9.0, 11.0], [-0.6, 1.6, 3.3, 4.6 - style.temples, 5.6 - style.temples, 8.0]
-    )
-    side = np.clip((side_z + 0.6 * ragged - z) / 0.9 + 0.5, 0, 1)
-    low = np.interp(z, [-9, -4, -2.6, -1.8, 0, 4], [-5.2, -4.9, -3.4, style.burn, style.burn, style.burn])
-    above = np.clip((y - low - ragged) / 1.3 + 0.3, 0, 1)
-    ear = (x > 6.9) & (y < 4.6) & (z > -2.4) & (z < 1.9)
-    crown = np.exp(-((x / 4.5) ** 2) - ((z + 1.0) / 6.0) ** 2) * (y > 9)
-    density = np.maximum(front, side * (x > 4.6)) * above * ~ear * (1 - style.thin * crown)
-    return np.asarray(density * (z < 10.5), np.float32)
 
 
 def grow_hair(
@@ -126,13 +95,14 @@ def grow_hair(
     if style.loss >= 1:
         return None
     parts = []
+    knots = _KNOTS_CURLED if style.name in CURLED else _KNOTS
     if style.name != "bald":
-        parts.append(_grow(mesh, vertices, normals, style, count))
+        parts.append(_grow(mesh, vertices, normals, style, count, knots))
     if style.fringe > 0:
         # a higher hairline is further from the brows
-        length = STYLES["fringe"] * (0.25 + 0.95 * style.fringe) + 0.9 * style.fringe * max(0.0, style.line)
+        length = STYLES["fringe"] * (0.25 + 1.10 * style.fringe) + 0.9 * style.fringe * max(0.0, style.line)
         front = replace(style, name="fringe", length=length / STYLES["fringe"], part=0.0, seed=style.seed + 1)
-        parts.append(_grow(mesh, vertices, normals, front, count // 4, only_front=True))
+        parts.append(_grow(mesh, vertices, normals, front, count // 4, knots, only_front=True))
     if not parts:
         return None
     joined = parts[0] if len(parts) == 1 else _joined(parts)
@@ -180,138 +150,159 @@ def _grow(
     normals: np.ndarray,
     style: HairStyle,
     count: int,
+    knots: int,
     only_front: bool = False,
 ) -> Strands:
     rng = np.random.default_rng([style.seed, 5])
-    faces = mesh.faces[(mesh.material == FACE) | (mesh.material == BACK)]
-    centre = mesh.neutral[faces].mean(1)
-    density = scalp_density(centre, style)
+    scalp = _Scalp(vertices, normals, mesh.neutral, mesh.faces[np.isin(mesh.material, (FACE, BACK))])
+    guides = _grow_guides(scalp, style, only_front, rng, knots)
+    roots = _roots(scalp, count, only_front, rng)
+    canonical = roots.at(mesh.neutral)
+    density = _density(canonical, style, only_front)
+    return _interpolate(guides, roots.at(vertices), canonical, density, style, rng)
+
+
+class _Scalp(NamedTuple):
+    """What hair grows on: vertices, normals and canonical positions [V, 3], faces [F, 3]."""
+
+    vertices: np.ndarray
+    normals: np.ndarray
+    neutral: np.ndarray
+    faces: np.ndarray
+
+
+class _Roots(NamedTuple):
+    """Roots: corners [N, 3] of their triangles and weights [N, 3] of these."""
+
+    corners: np.ndarray
+    weights: np.ndarray
+
+    def at(self, values: np.ndarray) -> np.ndarray:
+        """Values [V, 3] of vertices at the roots [N, 3]."""
+        return np.asarray(np.einsum("nkd,nk->nd", values[self.corners], self.weights))
+
+
+def _density(p: np.ndarray, style: HairStyle, only_front: bool) -> np.ndarray:
+    """Density at canonical positions [..., 3], 0..1; of the hair over the forehead alone if asked."""
+    density = scalp_density(p, style)
     if only_front:
-        density = density * (centre[:, 1] > 8.2) * (centre[:, 2] > 3.5) * (np.abs(centre[:, 0]) < 5.5)
-    edge = vertices[faces]
-    area = np.linalg.norm(np.cross(edge[:, 1] - edge[:, 0], edge[:, 2] - edge[:, 0]), axis=1)
-    odds = area * density
-    odds = odds / odds.sum()
-    guides = _grow_guides(mesh, vertices, normals, faces, odds, style, rng)
-    return _interpolate(mesh, vertices, normals, faces, odds, density, guides, style, rng, count)
+        density = density * (p[..., 1] > 8.2) * (p[..., 2] > 3.5) * (np.abs(p[..., 0]) < 5.5)
+    return density
 
 
-def _roots(
-    vertices: np.ndarray, faces: np.ndarray, odds: np.ndarray, count: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Random points on the scalp: triangle, barycentric weights and position."""
+def _roots(scalp: _Scalp, count: int, only_front: bool, rng: np.random.Generator) -> _Roots:
+    """Random places wherever hair may grow: the same on all heads, whatever the style."""
+    corners = scalp.neutral[scalp.faces]
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    odds = np.cumsum(area * (_density(scalp.neutral, _LOWEST, only_front)[scalp.faces].max(1) > 0))
     # stratified: even cover without clumps, the same for every machine
     spots = (np.arange(count) + rng.random(count)) / count
-    chosen = np.minimum(np.searchsorted(np.cumsum(odds), spots), len(odds) - 1)
-    b = rng.dirichlet([1, 1, 1], count).astype(np.float32)
-    return chosen, b, (vertices[faces[chosen]] * b[..., None]).sum(1)
-
-
-def _lengths(root: np.ndarray, style: HairStyle, rng: np.random.Generator) -> np.ndarray:
-    full = STYLES[style.name] * style.length
-    n = len(root)
-    if style.name in _LONG:
-        return full * (0.72 + 0.33 * rng.random(n))
-    length = full * (0.8 + 0.35 * rng.random(n)) * (1 + 0.18 * wave(root, 0.7, style.seed + 12))
-    if style.name in ("crop", "short", "swept", "fringe", "curly"):
-        # tapered towards the neck and over the ears
-        length = length * np.clip(0.28 + 0.72 * (root[:, 1] - 2.5) / 5.0, 0.22, 1)
-    return length
-
-
-def _comb(root: np.ndarray, style: HairStyle) -> tuple[np.ndarray, float, float]:
-    """Comb direction a guide [G, 3], gravity and lift of a style."""
-    x, y, z = root[:, :1], root[:, 1:2], root[:, 2:3]
-    ex, ey, ez = np.eye(3, dtype=np.float32)
-    side = np.sign(x - style.part * np.clip((y - 4) / 6, 0, 1))
-    on_top, backward = np.clip((y - 8.5) / 3, 0, 1), np.clip((z + 2.5) / 4, 0, 1)
-    name = style.name
-    if name in ("buzz", "crop", "short"):
-        comb = (
-            style.forward * ez * on_top
-            + 0.35 * side * ex * on_top
-            - (0.5 * ey + 0.35 * ez * backward) * (1 - on_top)
-        )
-        return comb, 0.10, 0.55
-    if name == "swept":
-        away = -np.sign(style.part) if style.part else 1.0
-        comb = (-0.55 * ez + 0.75 * ex * away) * on_top - (0.75 * ey + 0.45 * ez * backward) * (1 - on_top)
-        return comb, 0.22, 0.55
-    if name == "fringe":
-        return 1.0 * ez * on_top - 0.55 * ey + 0.25 * side * ex * on_top, 0.35, 0.30
-    if name == "tied":
-        return np.broadcast_to(-1.0 * ez + 0.12 * ey, root.shape), 0.06, 0.05
-    if name == "afro":
-        return 0 * root, 0.0, 1.4
-    if name == "curly":
-        return 0.2 * side * ex * on_top - 0.1 * ey, 0.16, 1.0
-    comb = 1.1 * side * ex * np.clip((y - 3) / 6, 0, 1) - 0.55 * ez * (z > 2)
-    return comb, 0.95, 0.22
+    chosen = np.minimum(np.searchsorted(odds / odds[-1], spots), len(odds) - 1)
+    return _Roots(scalp.faces[chosen], rng.dirichlet([1, 1, 1], count).astype(np.float32))
 
 
 def _grow_guides(
-    mesh: Mesh,
-    vertices: np.ndarray,
-    normals: np.ndarray,
-    faces: np.ndarray,
-    odds: np.ndarray,
+    scalp: _Scalp, style: HairStyle, only_front: bool, rng: np.random.Generator, knots: int
+) -> _Guides:
+    """Guides: root, then steps of comb, gravity and lift, kept off the head; in locks and curls."""
+    roots = _roots(scalp, _GUIDES, only_front, rng)
+    root, normal = roots.at(scalp.vertices), roots.at(scalp.normals)
+    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+    canonical = roots.at(scalp.neutral)
+    within = _density(canonical, style, only_front) > _BARE
+    if within.sum() < _FEWEST:
+        within[:] = True
+    used = np.unique(scalp.faces)[::2]
+    # hair falls over and behind the ears instead of being pushed off them
+    p = scalp.neutral[used]
+    used = used[~((np.abs(p[:, 0]) > 7.2) & (p[:, 1] > -2.2) & (p[:, 1] < 5.0) & (p[:, 2] < 4.0))]
+    head = _Head(cKDTree(scalp.vertices[used]), scalp.vertices[used], scalp.normals[used])
+    lock, valley = _locks(canonical, style, rng)
+    lock = np.where(within[lock], lock, np.arange(len(root)))  # no lock is led from outside the hairline
+    if style.name == "tied":
+        points = _tie(root, normal, head, lock, style, rng, knots)
+    else:
+        points = _fall(root, normal, head, lock, style, rng, knots)
+    points = _curl(_gather(points, lock, style), lock, style, rng)
+    tone = 1 + 0.13 * rng.standard_normal(len(root)).clip(-2, 2)[lock]
+    return _Guides(points[within].astype(np.float32), canonical[within], (tone * valley)[within])
+
+
+class _Head(NamedTuple):
+    """What hair is pushed off: points [P, 3], their normals and a tree of them."""
+
+    tree: cKDTree
+    points: np.ndarray
+    normals: np.ndarray
+
+    def push_off(self, p: np.ndarray, least: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Points [G, 3] at least `least` [G] outside the head, the normals there, and which were moved."""
+        _, i = self.tree.query(p)
+        need = least - ((p - self.points[i]) * self.normals[i]).sum(1)
+        moved = p + np.clip(need, 0, 1.5)[:, None] * self.normals[i]
+        return moved.astype(np.float32), self.normals[i], (need > 0)[:, None]
+
+
+def _locks(root: np.ndarray, style: HairStyle, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """The leader [G] of each guide's lock, itself a guide, and the brightness [G] of its place in it."""
+    leaders = np.sort(rng.permutation(len(root))[: HABITS[style.name].locks])
+    distance, i = cKDTree(root[leaders]).query(root, k=2)
+    return leaders[i[:, 0]], _valley(distance, _BETWEEN_LOCKS)
+
+
+def _valley(distance: np.ndarray, least: float) -> np.ndarray:
+    """Brightness by distances [N, 2] to the nearest two middles: `least` half-way between them, up to 1."""
+    middle = (distance[:, 1] - distance[:, 0]) / (distance[:, 1] + distance[:, 0] + 1e-6)
+    return np.asarray(least + (1 - least) * np.clip(2 * middle, 0, 1))
+
+
+def _fall(
+    root: np.ndarray,
+    normal: np.ndarray,
+    head: _Head,
+    lock: np.ndarray,
     style: HairStyle,
     rng: np.random.Generator,
+    knots: int,
 ) -> np.ndarray:
-    """Guides [G, K, 3]: root, then steps of comb, gravity and lift, kept off the head."""
-    chosen, b, root = _roots(vertices, faces, odds, _GUIDES, rng)
-    normal = (normals[faces[chosen]] * b[..., None]).sum(1)
-    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
-    used = np.unique(faces)[::2]
-    # hair falls over and behind the ears instead of being pushed off them
-    p = mesh.neutral[used]
-    used = used[~((np.abs(p[:, 0]) > 7.2) & (p[:, 1] > -2.2) & (p[:, 1] < 5.0) & (p[:, 2] < 4.0))]
-    tree, near, near_normal = cKDTree(vertices[used]), vertices[used], normals[used]
-    length = _lengths(root, style, rng)
-    full = STYLES[style.name] * style.length
-    step = (length / (_KNOTS - 1)).astype(np.float32)[:, None]
-    comb, gravity, lift = _comb(root, style)
+    """Guides [G, K, 3] that are combed, lifted and fall."""
+    full = style.full
+    step = (lengths(root, style, lock, rng) / (knots - 1)).astype(np.float32)[:, None]
+    way, gravity, lift = comb(root, style)
     # hair lies closer at the sides and the back than on top
     close = 0.30 if style.name in ("buzz", "crop", "short", "swept", "fringe") else 0.8
-    lifts = lift * style.volume * (close + (1 - close) * np.clip((root[:, 1] - 6.5) / 4.5, 0, 1))
+    lifts = lift * style.volume * (close + (1 - close) * np.clip((root[:, 1] - 8.0) / 4.5, 0, 1))
+    lifts = lifts * (1 + 0.2 * rng.standard_normal(len(root)).clip(-2, 2)[lock])
     ex, ey, ez = np.eye(3, dtype=np.float32)
-    comb = (
-        comb
+    way = (
+        way
         + 0.18 * wave(root, 0.9, style.seed + 9)[:, None] * ex
         + 0.18 * wave(root, 0.9, style.seed + 10)[:, None] * ez
+        + 0.16 * rng.standard_normal((len(root), 3)).clip(-1.5, 1.5).astype(np.float32)[lock]
     )
     side = np.sign(root[:, :1] - style.part * np.clip((root[:, 1:2] - 4) / 6, 0, 1))
-    phase = rng.random((_GUIDES, 1)) * 6.28
-    wave_root = wave(root, 0.35, style.seed + 15)[:, None]
-    direction, p, points = normal + comb * 0.6, root, [root]
-    for k in range(1, _KNOTS):
-        t = k / (_KNOTS - 1)
+    phase = wave(root, 0.35, style.seed + 15)[:, None] + 0.35 * rng.standard_normal(len(root))[lock][:, None]
+    early = 0.75 if style.name in LONG else 1.0  # long hair runs aside before it hangs
+    direction, p, points = normal + way * 0.6, root, [root]
+    for k in range(1, knots):
+        t = k / (knots - 1)
         pull = (
-            comb * np.clip(1 - t * full / 5, 0, 1)
-            - gravity * ey * (1 + 1.5 * t)
+            way * np.clip(1 - t * full / 5, 0, 1)
+            - gravity * ey * (early + (2.5 - early) * t)
             + normal * lifts[:, None] * (1 - t) * 0.5
         )
         direction = direction * 0.75 + pull * 0.5
-        if style.name in _LONG:
-            bend = (0.10 + 0.9 * style.curl) * t * np.sin(0.8 * k * (1.2 - style.curl) + 1.4 * wave_root)
+        if style.name in LONG:
+            bend = (0.18 + 0.9 * style.curl) * t * np.sin(0.8 * k * (1.2 - style.curl) + 1.4 * phase)
+            bend = bend * np.clip((8.0 - p[:, 2:3]) / 3, 0, 1)  # not over the forehead
             direction = direction + bend * (ex * 0.84 + ez * 0.48)
             direction = direction + _part_before_face(p, side)
-        elif style.name in ("curly", "afro") or style.curl > 0.12:
-            amount = (0.9 if style.name in ("curly", "afro") else style.curl * 1.3) * 0.6
-            turn = phase + k * 0.9
-            direction = direction + amount * np.concatenate(
-                [np.cos(turn), 0.4 * np.sin(turn), np.sin(turn)], 1
-            )
         unit = direction / (np.linalg.norm(direction, axis=1, keepdims=True) + 1e-6)
-        p = p + unit * step
-        _, i = tree.query(p)
-        off = ((p - near[i]) * near_normal[i]).sum(1)
-        need = (0.10 + 0.34 * lifts * np.sqrt(t) * min(1.0, full / 3)) - off
-        p = (p + np.clip(need, 0, 1.5)[:, None] * near_normal[i]).astype(np.float32)
-        inward = np.clip((unit * near_normal[i]).sum(1, keepdims=True), -1, 0)
-        direction = unit - inward * near_normal[i] * (need > 0)[:, None]
+        p, out, moved = head.push_off(p + unit * step, 0.10 + 0.34 * lifts * np.sqrt(t) * min(1.0, full / 3))
+        inward = np.clip((unit * out).sum(1, keepdims=True), -1, 0)
+        direction = unit - inward * out * moved
         points.append(p)
-    return np.stack(points, 1).astype(np.float32)
+    return np.stack(points, 1)
 
 
 def _part_before_face(p: np.ndarray, side: np.ndarray) -> np.ndarray:
@@ -323,54 +314,141 @@ def _part_before_face(p: np.ndarray, side: np.ndarray) -> np.ndarray:
     return np.asarray(out * (1.6 * outward * ex - 0.55 * ez + 0.25 * ey))
 
 
-def _interpolate(
-    mesh: Mesh,
-    vertices: np.ndarray,
-    normals: np.ndarray,
-    faces: np.ndarray,
-    odds: np.ndarray,
-    density: np.ndarray,
-    guides: np.ndarray,
+def _tie(
+    root: np.ndarray,
+    normal: np.ndarray,
+    head: _Head,
+    lock: np.ndarray,
     style: HairStyle,
     rng: np.random.Generator,
-    count: int,
+    knots: int,
+) -> np.ndarray:
+    """Guides [G, K, 3] combed over the head to a knot behind it, and from there in a tail or a bun."""
+    own = np.random.default_rng([style.seed, 33])
+    height, bun = own.uniform(1.0, 10.0), own.random() < 0.4
+    _, i = head.tree.query(np.array([0.0, height, -9.0 + 0.3 * max(0.0, height - 6.0)]))
+    knot = head.points[i] * np.array([0, 1, 1]) + (1.2 if bun else 0.7) * head.normals[i]
+    tail = 6.0 if bun else 0.55 * style.full * (0.8 + 0.3 * rng.standard_normal(len(root)).clip(-1, 2)[lock])
+    way = np.linalg.norm(knot - root, axis=1)
+    step = ((way * (1 + 0.022 * way) + tail) / (knots - 1))[:, None]
+    axis = rng.standard_normal((len(root), 3))[lock] + np.array([0, 0, 2.0])
+    loose = 0.10 * rng.standard_normal((len(root), 3))[lock]
+    lifts = 0.16 * style.volume * (1 + 0.5 * rng.standard_normal(len(root)).clip(-2, 2)[lock])
+    direction, p, points = normal * 0.3 + 0.3 * loose, root, [root]
+    tied, out = np.zeros((len(root), 1), bool), normal
+    for _ in range(1, knots):
+        to = knot - p
+        far = np.linalg.norm(to, axis=1, keepdims=True)
+        tied |= far < 1.1 * step + 0.3
+        if bun:
+            round_it = np.cross(axis, -to)
+            round_it /= np.linalg.norm(round_it, axis=1, keepdims=True) + 1e-6
+            free = 1.2 * round_it + (far - 1.3) * to / (far + 1e-6)
+        else:
+            free = np.array([0, -0.8, -0.15]) + loose + to * np.array([0.6, 0.0, 0.3])
+        over = to - (to * out).sum(1, keepdims=True) * out  # along the head, not through it
+        over /= np.linalg.norm(over, axis=1, keepdims=True) + 1e-6
+        pull = np.where(tied, free, 1.2 * over - 0.35 * out)
+        direction = direction * 0.7 + pull * 0.5
+        unit = direction / (np.linalg.norm(direction, axis=1, keepdims=True) + 1e-6)
+        p, out, moved = head.push_off(p + unit * step, 0.16 + lifts)
+        inward = np.clip((unit * out).sum(1, keepdims=True), -1, 0)
+        direction = unit - inward * out * moved
+        points.append(p)
+    return np.stack(points, 1)
+
+
+def _gather(points: np.ndarray, lock: np.ndarray, style: HairStyle) -> np.ndarray:
+    """Guides [G, K, 3] drawn to the leaders of their locks, the more the further from the root."""
+    t = np.linspace(0, 1, points.shape[1], dtype=np.float32)
+    share = HABITS[style.name].apart * _gathering(t, style)
+    return np.asarray(points + (points[lock] - points) * share[None, :, None])
+
+
+def _gathering(t: np.ndarray, style: HairStyle) -> np.ndarray:
+    """How far hair gathers at shares t of its length, 0..1: long hair does not before it hangs."""
+    return np.asarray(np.minimum(1.1 * t, 1) ** (1.8 if style.name in LONG else 1.1), np.float32)
+
+
+def _curl(points: np.ndarray, lock: np.ndarray, style: HairStyle, rng: np.random.Generator) -> np.ndarray:
+    """Winds guides [G, K, 3] round their own way, with one phase and pitch a lock."""
+    habit = HABITS[style.name]
+    radius, pitch = habit.radius, habit.pitch
+    if style.name not in CURLED:
+        if style.curl <= _STRAIGHT or style.name in ("buzz", "tied"):
+            return points
+        radius, pitch = 0.09 * np.sqrt(style.full) * style.curl / 0.2, 1.4 * np.sqrt(style.full)
+    count, knots = points.shape[:2]
+    along = np.gradient(points, axis=1)
+    along /= np.linalg.norm(along, axis=2, keepdims=True) + 1e-6
+    length = np.linalg.norm(np.diff(points, axis=1), axis=2).sum(1)
+    spread, start = rng.standard_normal((2, count))
+    turns = np.minimum(length / (pitch * np.exp(0.18 * spread[lock])), (knots - 1) / _KNOTS_A_TURN)
+    t = np.linspace(0, 1, knots)
+    angle = 6.28 * turns[:, None] * t + 3.0 * start[lock][:, None] + 0.35 * spread[:, None]
+    first = np.cross(along, np.array([0.31, 0.12, 0.94]))
+    first /= np.linalg.norm(first, axis=2, keepdims=True) + 1e-6
+    second = np.cross(along, first)
+    # no wider than the hair is long; long hair curls where it hangs
+    from_root = np.clip((t - 0.25 * (style.name in LONG)) * turns[:, None] * 1.5, 0, 1)
+    wide = np.minimum(radius, 0.22 * length)[:, None] * from_root
+    turn = np.cos(angle)[..., None] * first + np.sin(angle)[..., None] * second
+    return np.asarray(points + wide[..., None] * turn)
+
+
+def _interpolate(
+    guides: _Guides,
+    root: np.ndarray,
+    canonical: np.ndarray,
+    density: np.ndarray,
+    style: HairStyle,
+    rng: np.random.Generator,
 ) -> Strands:
-    """Strands between the guides, gathered in clumps; thin and short where the density is low."""
-    chosen, _, root = _roots(vertices, faces, odds, count, rng)
-    distance, i = cKDTree(guides[:, 0]).query(root, k=3)
+    """Strands between the guides, gathered in clumps; thin and short where the density [N] is low.
+
+    Args:
+        root, canonical: [N, 3] where strands may grow, on the person and on the model's head.
+    """
+    chance, loose, short, stray, tone, grey = rng.random((6, len(root)), np.float32)
+    grown = chance < density**2
+    root, density, loose, short = root[grown], density[grown], loose[grown], short[grown]
+    way = guides.points
+    distance, i = cKDTree(guides.roots).query(canonical[grown], k=3)
     w = 1 / (distance + 0.05) ** 2
     w = (w / w.sum(1, keepdims=True)).astype(np.float32)
-    relative = guides - guides[:, :1]
-    t = np.linspace(0, 1, guides.shape[1], dtype=np.float32)
-    clump = np.clip(0.35 + 0.5 * t, 0, 0.85) * (0.75 if style.name != "buzz" else 0.2)
-    pull = min(1.0, STYLES[style.name] / 9 + 0.12) * rng.random(count, np.float32) * 1.4
-    jitter = rng.standard_normal((count, guides.shape[1], 3), np.float32)
-    stray = np.full(count, 0.016 * np.sqrt(STYLES[style.name]), np.float32)
-    baby = np.clip(density[chosen] * 1.6, 0.25, 1).astype(np.float32)
-    keep = (1 - 0.28 * rng.random(count).astype(np.float32) ** 2) * baby
-    stray[rng.random(count) < 0.015] *= 3.0
+    relative = way - way[:, :1]
+    t = np.linspace(0, 1, way.shape[1], dtype=np.float32)
+    clump = np.clip(0.30 + 0.65 * t, 0, 0.96) if style.name not in CURLED else np.full_like(t, 0.96)
+    if style.name == "buzz":
+        clump *= 0.2
+    flyaway = stray[grown] < _FLYAWAYS
+    pull = HABITS[style.name].clump * (1 - 0.75 * loose**2) * ~flyaway
+    astray = 0.016 * np.sqrt(min(STYLES[style.name], 10.0)) * (1 + 2 * flyaway)
+    baby = np.clip(density * 1.6, 0.2, 1)
+    if style.name in LONG or style.name == "tied":
+        baby = np.clip(baby**2, 0.10, 1)
     points = _between(
-        *(np.ascontiguousarray(part, np.float32) for part in (root, relative, guides[:, 0])),
+        *(np.ascontiguousarray(part, np.float32) for part in (root, relative, way[:, 0])),
         i,
-        *(np.asarray(part, np.float32) for part in (w, clump, pull, keep, stray)),
-        jitter,
+        *(np.asarray(part, np.float32) for part in (w, clump, _gathering(t, style), pull)),
+        *(np.asarray(part, np.float32) for part in ((1 - 0.35 * short**2) * baby, astray)),
+        rng.standard_normal((len(root), way.shape[1], 3), np.float32),
     )
-    tone = rng.standard_normal(len(guides)).clip(-2, 2).astype(np.float32)[i[:, 0]]
-    shade = (0.72 + 0.5 * rng.random(count).astype(np.float32)) * (1 + 0.12 * tone)
+    shade = (0.78 + 0.5 * tone[grown]) * guides.shade[i[:, 0]] * _valley(distance, _BETWEEN_CLUMPS)
+    shade = shade * (1 + 0.8 * (1 - baby))  # fine hair hides less: lighter
     head = np.clip((points[..., 1] + 12.5) / 6, 0, 1)
-    length = _measure(points)
-    grey = rng.random(count).astype(np.float32)
-    return Strands(points, shade, head.astype(np.float32), length, grey)
+    return Strands(points, shade.astype(np.float32), head.astype(np.float32), _measure(points), grey[grown])
 
 
 @compiled
-def _between(root, relative, origin, near, weight, clump, pull, keep, stray, jitter):  # type: ignore[no-untyped-def]
+def _between(root, relative, origin, near, weight, clump, gather, pull, keep, stray, jitter):  # type: ignore[no-untyped-def]
     """Strands [S, K, 3] from guides, written over `jitter`.
 
     Args:
         root: [S, 3]; relative: [G, K, 3] guides from their roots, origin: [G, 3] those.
         near: [S, 3] the nearest guides, weight: [S, 3] theirs.
-        clump: [K] share of the nearest guide's own shape; pull: [S] how far strands gather round it.
+        clump: [K] share of the nearest guide's own shape.
+        gather: [K] and pull: [S] how far strands gather round it.
         keep: [S] share of the length that is kept; stray: [S] and jitter: [S, K, 3] how far strands stray.
     """
     count, knots = jitter.shape[0], jitter.shape[1]
@@ -383,12 +461,15 @@ def _between(root, relative, origin, near, weight, clump, pull, keep, stray, jit
             for k in range(knots):
                 t = np.float32(k) * last
                 away += jitter[s, k, d]
-                own = relative[a, k, d]
-                blend = (
-                    own * weight[s, 0] + relative[b, k, d] * weight[s, 1] + relative[c, k, d] * weight[s, 2]
-                )
-                shape = blend + (own - blend) * clump[k] + off * min(t * np.float32(1.1), np.float32(0.55))
-                jitter[s, k, d] = root[s, d] + shape * keep[s] + away * stray[s] * t
+                at = np.float32(k) * keep[s]
+                low = min(int(at), knots - 2)
+                f = at - np.float32(low)
+                own = relative[a, low, d] + (relative[a, low + 1, d] - relative[a, low, d]) * f
+                second = relative[b, low, d] + (relative[b, low + 1, d] - relative[b, low, d]) * f
+                third = relative[c, low, d] + (relative[c, low + 1, d] - relative[c, low, d]) * f
+                blend = own * weight[s, 0] + second * weight[s, 1] + third * weight[s, 2]
+                shape = blend + (own - blend) * clump[k] + off * gather[k]
+                jitter[s, k, d] = root[s, d] + shape + away * stray[s] * t
     return jitter
 
 

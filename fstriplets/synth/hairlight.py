@@ -20,6 +20,11 @@ GRID_SHAPE = (36, 50, 38)
 # The same for the kernels, single precision: a plain literal would make numba compute in double.
 EAST, BELOW, CELLS = np.float32(14.0), np.float32(22.0), np.float32(1 / 0.8)
 ONE, HALF, NOTHING, LEAST = np.float32(1.0), np.float32(0.5), np.float32(0.0), np.float32(1e-9)
+#: Highlights: strength of the white and the tinted one, and how far they lie from the mirror direction,
+#: radians; how much strands differ in that; how much lighter the ends are.
+WHITE, TINTED = np.float32(0.08), np.float32(1.15)
+TOWARDS_ROOT, TOWARDS_TIP, SCATTERED = np.float32(0.12), np.float32(0.14), np.float32(0.6)
+BLEACHED = np.float32(0.4)
 #: Middle of the head, model axes.
 MIDDLE = np.array([0.0, 2.5, -0.5], np.float32)
 
@@ -132,14 +137,15 @@ def pose_and_shade(  # type: ignore[no-untyped-def]
             continue
         seen[count] = n
         count += 1
+        turn = SCATTERED * (shade[s] - ONE)
         for k in range(knots):
             own = used[k]
             see = look_up(reach, points[s, own, 0], points[s, own, 1], points[s, own, 2])
             sky = look_up(open_, points[s, own, 0], points[s, own, 1], points[s, own, 2])
-            root = min(ONE, np.float32(0.55) + np.float32(0.99) * np.float32(k) / np.float32(knots - 1))
-            _light(
-                posed, k, centre, see, sky, colour, s, directions, lights, ambient, root * shade[s], out, n
-            )
+            t = np.float32(k) / np.float32(knots - 1)
+            tone = min(ONE, np.float32(0.55) + np.float32(0.99) * t) + BLEACHED * max(t - HALF, NOTHING)
+            tone *= shade[s]
+            _light(posed, k, centre, see, sky, colour, s, directions, lights, ambient, tone, turn, out, n)
     return screen, out, seen[:count]
 
 
@@ -199,8 +205,8 @@ def _may_be_seen(screen, n, far, height, width, bias):  # type: ignore[no-untype
 
 
 @inlined
-def _light(posed, k, centre, see, sky, colour, s, directions, lights, ambient, tone, out, n):  # type: ignore[no-untyped-def]
-    """Colour of a strand at a knot (Kajiya-Kay)."""
+def _light(posed, k, centre, see, sky, colour, s, directions, lights, ambient, tone, turn, out, n):  # type: ignore[no-untyped-def]
+    """Colour of a strand at a knot (Kajiya-Kay), its highlights moved by `turn` radians along it."""
     before, after = max(k - 1, 0), min(k + 1, posed.shape[0] - 1)
     tx, ty, tz = (
         posed[after, 0] - posed[before, 0],
@@ -227,11 +233,15 @@ def _light(posed, k, centre, see, sky, colour, s, directions, lights, ambient, t
             facing *= np.float32(0.10) + np.float32(0.90) * see
         else:
             facing *= np.float32(0.4) + np.float32(0.6) * sky
-        both = min(max(sl * sv - tl * tz, NOTHING), ONE)
-        b4 = both * both * both * both
-        b12 = b4 * b4 * b4
-        soft = facing * (np.float32(0.70) * sl + np.float32(0.75) * b12)
-        hard = facing * np.float32(0.050) * b12 * b12 * b12 * b12
+        # cosine and sine of how far a strand is turned from where it mirrors the light
+        on, past = sl * sv - tl * tz, sl * tz + tl * sv
+        white, tinted = turn - TOWARDS_ROOT, turn + TOWARDS_TIP
+        b = min(max(on * (ONE - HALF * white * white) - past * white, NOTHING), ONE)
+        c = min(max(on * (ONE - HALF * tinted * tinted) - past * tinted, NOTHING), ONE)
+        b4, c4 = b * b * b * b, c * c * c * c
+        b8 = b4 * b4
+        soft = facing * (np.float32(0.62) * sl + TINTED * c4 * c4 * c4)
+        hard = facing * WHITE * b8 * b8 * b8
         for q in range(3):
             out[n, k, q] += lights[light, q] * (soft * colour[s, q] + hard)
     for q in range(3):

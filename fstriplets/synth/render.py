@@ -13,7 +13,7 @@ from fstriplets.synth.body import STRAND_WIDTH, Body
 from fstriplets.synth.brows import place
 from fstriplets.synth.camera import develop
 from fstriplets.synth.clothes import garment_mesh
-from fstriplets.synth.hair import STYLES, HairStyle
+from fstriplets.synth.haircut import CURLED, STYLES, HairStyle
 from fstriplets.synth.hairlight import GRID_SHAPE, march, pose_and_shade
 from fstriplets.synth.lids import lids_outside
 from fstriplets.synth.mesh import BACK, CLOTH, EYE_L, EYE_R, FACE, FRAME, GUMS, TEETH, Mesh, mesh_normals
@@ -55,6 +55,8 @@ _HAIR_BIAS = 0.05
 _MOUTH_BACK = np.float32(0.5)
 #: Brightest wet line along a lower lid, share of the light there.
 _TEAR = 0.2
+#: Strands of longer hair, units, and of curls hide one another: fewer of them are drawn.
+_LONG_HAIR = 4.0
 _NO_HAIR = np.ones(GRID_SHAPE, np.float32)
 
 
@@ -370,7 +372,8 @@ def _hair(
     if hair is None:
         return
     big = picture.image.shape[0]
-    stride = int(np.clip(round(1000 / big), 1, 4))
+    crowded = 1.3 if STYLES[person.hair.name] > _LONG_HAIR else 1.0
+    stride = int(np.clip(round(1000 * crowded / big), 1, 6))
     light = scene.light
     screen, colours, order = pose_and_shade(
         hair.points,
@@ -395,7 +398,8 @@ def _hair(
 
 def _knots(style: HairStyle, grown: int, scale: float) -> np.ndarray:
     """Which knots of a strand are drawn: about one every four pixels, first and last among them."""
-    wanted = int(np.clip(STYLES.get(style.name, 3.0) * style.length * scale / 4, 8, grown))
+    finer = 2 if style.name in CURLED else 1
+    wanted = int(np.clip(finer * style.full * scale / 4, 8, grown))
     return np.unique(np.round(np.linspace(0, grown - 1, wanted)).astype(int))
 
 
@@ -403,7 +407,10 @@ def _hair_colour(strand: np.ndarray, colour: np.ndarray, grey: float) -> np.ndar
     """[S, 3]: each strand greys in its own time."""
     own = np.clip((grey * 1.5 - strand) * 1.2 + 0.1, 0, 1)[:, None] * min(1.0, grey * 8)
     share = 0.55 * own + 0.45 * grey  # a strand stands for several hairs
-    return np.asarray(colour * (1 - share) + np.array([0.26, 0.25, 0.24]) * share, np.float32)
+    # no two strands are of one colour: some redder, some ashen
+    warm = (7.3 * strand[:, None]) % 1 - 0.5
+    own_colour = colour * np.exp(warm * np.array([0.30, 0.06, -0.24]))
+    return np.asarray(own_colour * (1 - share) + np.array([0.26, 0.25, 0.24]) * share, np.float32)
 
 
 def _truth(
