@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from fstriplets.synth.browshape import paint_brows
-from fstriplets.synth.hair import scalp_cover, wave
+from fstriplets.synth.hair import scalp_cover, scalp_density, wave
 from fstriplets.synth.mesh import Mesh
 from fstriplets.synth.person import Person
 from fstriplets.synth.regions import Regions
