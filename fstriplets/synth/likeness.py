@@ -58,11 +58,11 @@ _NARROWER = {
 }
 #: Deviation of people's proportions, that of the people photographed being 1; where each is cut off; and how
 #: far all together may lie from the mean, in units of their usual distance.
-PROPORTION_SPREAD, PROPORTION_LIMIT, FARTHEST = 1.4, 2.4, 1.1
+PROPORTION_SPREAD, PROPORTION_LIMIT, FARTHEST = 1.25, 2.4, 1.1
 #: Scores of skin tone beyond which a face changes no more with it.
 _TONE_LIMIT = 2.0
 #: Deviation of measures, that of the scans being 1; where each ends; and how strictly they are met.
-MEASURE_SPREAD, MEASURE_LIMIT, MEASURE_NOISE = 1.2, 2.2, 0.3
+MEASURE_SPREAD, MEASURE_LIMIT, MEASURE_NOISE = 1.1, 2.2, 0.3
 #: How far everybody is moved against the look that drawn faces share, in deviations of one weight.
 AWAY = 3.0
 LIKENESS_FILE = Path(__file__).resolve().parent / "data" / "likeness.npz"

@@ -1,8 +1,8 @@
 """Measures of a head that a landmark network hardly sees: slant and opening of the eyes, depth in profile.
 
-A network pulls odd eyes to the average and sees no depth at all in a frontal photo. So what it does not see
-is held to the face model's own scans: each measure is a linear function of the identity weights, in
-deviations of the scans (their modes are normal, of unit variance).
+A network pulls odd eyes to the average, puts the outline where it expects it, and sees no depth at all in a
+frontal photo. So what it does not see is held to the face model's own scans: each measure is a linear function
+of the identity weights, in deviations of the scans (their modes are normal, of unit variance).
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fstriplets.synth.mesh import Mesh
+from fstriplets.synth.mesh import FACE, Mesh
 
 __all__ = ["MEASURES", "measure_rows"]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
 _CORNERS = [36, 39, 42, 45]
+#: Heights at which the outline of the face is measured: 0 at the eyes, 1 at the mouth.
+_OUTLINE = (0.0, 0.35, 0.7, 1.0, 1.2)
 
 
 def _width(left: int, right: int) -> Callable[[FloatArray], float]:
@@ -46,7 +48,8 @@ def _opening(p: FloatArray) -> float:
     return float(p[[37, 38, 43, 44], 1].mean() - p[[40, 41, 46, 47], 1].mean())
 
 
-#: Name -> measure of landmarks [68, 3], in the face model's units or their ratios.
+#: Name -> measure of landmarks [68, 3] with the ends of the outline behind them, in the face model's units or
+#: their ratios.
 MEASURES: Mapping[str, Callable[[FloatArray], float]] = {
     "eye width": _eye_width,
     "eye slant": lambda p: (p[36, 1] - p[39, 1] + p[45, 1] - p[42, 1]) / 2 / _eye_width(p),
@@ -77,6 +80,7 @@ MEASURES: Mapping[str, Callable[[FloatArray], float]] = {
     "jaw width": _width(4, 12),
     "jaw": lambda p: p[[4, 12], 2].mean() - p[33, 2],
     "face width": _width(1, 15),
+    **{f"outline {k}": _width(68 + 2 * k, 69 + 2 * k) for k in range(len(_OUTLINE))},
 }
 
 
@@ -86,8 +90,9 @@ def measure_rows(mesh: Mesh, modes: int) -> FloatArray:
     Args:
         modes: how many weights, the first ones, are the scans' own.
     """
-    neutral = mesh.neutral[mesh.landmarks].astype(np.float64)
-    moved = mesh.identity.reshape(len(mesh.identity), -1, 3)[:, mesh.landmarks].astype(np.float64)
+    points = np.concatenate([mesh.landmarks, _outline(mesh)])
+    neutral = mesh.neutral[points].astype(np.float64)
+    moved = mesh.identity.reshape(len(mesh.identity), -1, 3)[:, points].astype(np.float64)
     step = 0.1
     rows = np.array(
         [
@@ -96,3 +101,20 @@ def measure_rows(mesh: Mesh, modes: int) -> FloatArray:
         ]
     )
     return np.asarray(rows / np.linalg.norm(rows[:, :modes], axis=1, keepdims=True))
+
+
+def _outline(mesh: Mesh) -> np.ndarray:
+    """Vertices at the left and right end of the average face at each height of `_OUTLINE`, ears left out."""
+    p = mesh.neutral
+    x, y, z = p.T
+    on_face = np.zeros(len(p), bool)
+    on_face[mesh.faces[mesh.material == FACE]] = True
+    ear = (np.abs(x) > 6.6) & (y > -3.2) & (y < 5.2) & (z < 3.2)
+    eyes, mouth = (p[mesh.landmarks[pair], 1].mean() for pair in ([36, 45], [48, 54]))
+    ends = []
+    for share in _OUTLINE:
+        near = np.flatnonzero(
+            on_face & ~ear & (z > -2.5) & (np.abs(y - eyes - share * (mouth - eyes)) < 0.35)
+        )
+        ends += [near[x[near].argmin()], near[x[near].argmax()]]
+    return np.array(ends)

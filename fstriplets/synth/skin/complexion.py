@@ -1,9 +1,9 @@
 """Complexion: where a person's skin is redder, darker or paler than the learned components make it.
 
-The statistics keep only what eight people of one studio share, so everybody's eye sockets, cheeks, lips
-and forehead would be nearly alike, and a recogniser looks there first. Each of these is one region of the
-layout with its own change of colour, drawn independently of the others; spreads are set by hand from what
-photos of unlike people show. A smooth uneven field stands for the blotches no region describes.
+The statistics keep only what eight people of one studio share: nobody's sockets, cheeks, lips or forehead have
+a colour of their own. Each of these is one region of the layout with its own change of colour, drawn
+independently of the others; spreads are set by hand. A smooth uneven field stands for the blotches no region
+describes. It is for the eye: a recogniser hardly sees it, and wider draws look like a disease.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ _LIPS = (
     (284, 326),
 )
 _LIPS_LOW = ((256, 329), (228, 326), (208, 314))
-#: How much wider than in the table people are drawn.
+#: Share of the table's spreads that people have.
 _VARIETY = 0.5
 _LIP_SPREAD = (0.4, 0.5)  # of blood and melanin
 #: Most that a patch of skin, lips, and lids differ from plain skin in colour; most that one is paler.
-_SKIN_COLOUR, _LIP_COLOUR, _EYE_COLOUR, _PALEST = 0.07, 0.20, 0.045, 0.06
+_SKIN_COLOUR, _LIP_COLOUR, _EYE_COLOUR, _PALEST = 0.07, 0.20, 0.045, 0.035
 _EYES = ("upper lid", "crease", "under eye", "inner corner")  # the first regions
 _BLOTCHES = ((9, 0.035), (22, 0.03))  # cells across, spread of melanin and blood
 
