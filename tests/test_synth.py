@@ -375,6 +375,25 @@ def test_corpus_is_deterministic_resumes_and_reads_back(
 
 
 @pytest.mark.real
+def test_hollows_are_less_open_to_the_sky(studio: Studio) -> None:
+    body = studio.body(studio.person(3))
+    points, normals = studio.mesh.neutral[studio.mesh.landmarks], studio.mesh.neutral
+    assert body.openness.shape == (len(normals),)
+    assert body.openness.min() >= 0
+    assert body.openness.max() <= 1
+
+    def near(place: np.ndarray) -> float:
+        distance = np.linalg.norm(studio.mesh.neutral - place, axis=1)
+        return float(body.openness[np.argsort(distance)[:12]].mean())
+
+    nose, cheek = near(points[30]), near((points[36] + points[48]) / 2)
+    assert nose > 0.9
+    assert cheek > 0.8
+    assert near(points[39] + [-0.3, 0.5, 0]) < cheek - 0.1  # under the inner end of the brow
+    assert near(points[8] + [0, -1.5, -2.5]) < cheek - 0.05  # under the chin
+
+
+@pytest.mark.real
 @pytest.mark.slow
 def test_clone_of_the_whole_model_gives_the_same_people(shared_data: Path, tmp_path: Path) -> None:
     """The npz written out as the OBJ files of a clone and imported again: the same model, the same photo."""

@@ -223,19 +223,23 @@ def test_too_few_people_are_refused(model: FaceModel, shared_data: Path, tmp_pat
 # how far apart people are
 
 
+def _drawn(seed: int, modes: np.ndarray) -> np.ndarray:
+    return likeness.draw_identity(seed, modes, np.random.default_rng(seed).normal(), bool(seed % 2))
+
+
 def test_identity_weights_of_a_seed() -> None:
     modes = np.random.default_rng(0).normal(size=100)
-    one = likeness.draw_identity(4, modes)
+    one = likeness.draw_identity(4, modes, 0.0, True)
     assert one.shape == (likeness.IDENTITY_SIZE,)
-    assert np.array_equal(one, likeness.draw_identity(4, modes))
+    assert np.array_equal(one, likeness.draw_identity(4, modes, 0.0, True))
     assert np.abs(one).max() <= likeness.LIMIT
-    assert not np.array_equal(one[100:], likeness.draw_identity(5, modes)[100:])
+    assert not np.array_equal(one[100:], likeness.draw_identity(5, modes, 0.0, True)[100:])
 
 
 def test_people_have_proportions_that_come_together_as_real_peoples_do() -> None:
     learned, seeds = likeness.shipped_likeness(), range(80)
     modes = [np.random.default_rng(seed).normal(size=likeness.MODES) for seed in seeds]
-    people = np.stack([likeness.draw_identity(seed, m) for seed, m in zip(seeds, modes, strict=True)])
+    people = np.stack([_drawn(seed, m) for seed, m in zip(seeds, modes, strict=True)])
     brows = np.array([draw_brow_shape(seed) for seed in seeds])
     free = np.random.default_rng(0).normal(size=people.shape) * likeness._spread()  # drawn, but not moved
 
@@ -252,10 +256,40 @@ def test_people_have_proportions_that_come_together_as_real_peoples_do() -> None
     )  # lips closed
 
 
+def test_faces_go_with_skin_tone_and_sex() -> None:
+    learned, seeds = likeness.shipped_likeness(), range(60)
+    modes = [np.random.default_rng(seed).normal(size=likeness.MODES) for seed in seeds]
+
+    def mean(tone: float, masculine: bool) -> np.ndarray:
+        people = [likeness.draw_identity(s, m, tone, masculine) for s, m in zip(seeds, modes, strict=True)]
+        return np.mean(people, 0) @ learned.rows.T
+
+    by_tone, by_sex = mean(1.5, True) - mean(-1.5, True), mean(0.0, True) - mean(0.0, False)
+    for seen, column in ((by_tone, 0), (by_sex, 1)):
+        strongest = np.abs(learned.belongs[:, column]).argmax()
+        assert np.abs(learned.belongs[strongest, column]) > 0.3
+        assert np.sign(seen[strongest]) == np.sign(learned.belongs[strongest, column])
+        assert np.abs(seen[strongest]) > 0.4  # deviations of real people
+
+
+def test_what_goes_with_tone_and_sex_is_found_and_chance_is_not() -> None:
+    rng = np.random.default_rng(8)
+    tones, masculine = rng.normal(size=70), rng.random(70) < 0.5
+    proportions_seen = rng.normal(size=(70, 12))
+    proportions_seen[:, 0] += 0.8 * tones
+    proportions_seen[:, 1] += np.where(masculine, 0.9, -0.9)
+    found = calibrate.belonging(proportions_seen, tones, masculine)
+    assert found.shape == (12, 2)
+    assert 0.4 < found[0, 0] < 1.1
+    assert 0.5 < found[1, 1] < 1.2
+    assert np.median(np.abs(found[2:])) == 0
+    assert np.abs(found[2:]).max() < 0.25
+
+
 def test_eyes_and_depth_vary_as_in_the_scans() -> None:
     learned, seeds = likeness.shipped_likeness(), range(80)
     modes = [np.random.default_rng(seed).normal(size=likeness.MODES) for seed in seeds]
-    people = np.stack([likeness.draw_identity(seed, m) for seed, m in zip(seeds, modes, strict=True)])
+    people = np.stack([_drawn(seed, m) for seed, m in zip(seeds, modes, strict=True)])
     seen = people @ learned.measures.T
     assert learned.measures.shape == (len(measures.MEASURES), likeness.IDENTITY_SIZE)
     assert 0.6 < seen.std(0).mean() < likeness.MEASURE_SPREAD

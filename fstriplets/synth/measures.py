@@ -1,8 +1,8 @@
 """Measures of a head that a landmark network hardly sees: slant and opening of the eyes, depth in profile.
 
 A network pulls odd eyes to the average, puts the outline where it expects it, and sees no depth at all in a
-frontal photo. So what it does not see is held to the face model's own scans: each measure is a linear function
-of the identity weights, in deviations of the scans (their modes are normal, of unit variance).
+frontal photo. So what it does not see is held to the face model's own scans: each measure is a linear
+function of the identity weights, in deviations of the scans (their modes are normal, of unit variance).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Complexion: where a person's skin is redder, darker or paler than the learned components make it.
 
-The statistics keep only what eight people of one studio share: nobody's sockets, cheeks, lips or forehead have
-a colour of their own. Each of these is one region of the layout with its own change of colour, drawn
+The statistics keep only what eight people of one studio share: nobody's eye sockets, cheeks, lips or forehead
+have a colour of their own. Each of these is one region of the layout with its own change of colour, drawn
 independently of the others; spreads are set by hand. A smooth uneven field stands for the blotches no region
 describes. It is for the eye: a recogniser hardly sees it, and wider draws look like a disease.
 """
