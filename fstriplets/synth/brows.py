@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.spatial import cKDTree
 
-from fstriplets.synth.browshape import brow_line, draw_brow_shape
+from fstriplets.synth.browshape import BrowShape, brow_line, draw_brow_shape
 from fstriplets.synth.mesh import FACE, Mesh
 from fstriplets.synth.person import Person
 from fstriplets.synth.regions import Regions
@@ -95,7 +95,7 @@ def grow_brows(mesh: Mesh, person: Person) -> FaceHair:
     roots, directions, lengths = [], [], []
     for sign in (-1.0, 1.0):
         n = int((180 + person.brow * 330) * (0.6 + 0.4 * shape.thickness))
-        span = (np.arange(n) + rng.random(n)) / n
+        span = _along(shape, person.brow, (np.arange(n) + rng.random(n)) / n)
         t = shape.inner + (shape.outer - shape.inner) * 0.97 * span
         width = shape.half_width(t, person.brow)
         o = np.clip(rng.normal(size=n) * 0.5, -1, 1) * width
@@ -114,6 +114,14 @@ def grow_brows(mesh: Mesh, person: Person) -> FaceHair:
         np.concatenate(directions).astype(np.float32), np.concatenate(lengths).astype(np.float32), 0.14, 2.2
     )
     return FaceHair(face, weights, curves, (0.75 + 0.5 * rng.random(len(face))).astype(np.float32))
+
+
+def _along(shape: BrowShape, density: float, share: np.ndarray) -> np.ndarray:
+    """Places along a brow, 0 at its inner end and 1 at its outer, with as many hairs as it is wide."""
+    span = np.linspace(0, 1, 33)
+    width = shape.half_width(shape.inner + (shape.outer - shape.inner) * span, density)
+    grown = np.concatenate([[0.0], np.cumsum(width[1:] + width[:-1])])
+    return np.asarray(np.interp(share, grown / grown[-1], span))
 
 
 def grow_beard(mesh: Mesh, regions: Regions, person: Person, count: int) -> FaceHair | None:

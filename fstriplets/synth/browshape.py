@@ -40,7 +40,7 @@ class BrowShape(NamedTuple):
     def half_width(self, t: np.ndarray, density: float) -> np.ndarray:
         """Half the brow's width at `t`, for a density in 0..1."""
         span = (t - self.inner) / (self.outer - self.inner)
-        end = 0.75 - 0.55 * self.taper
+        end = 0.78 - 0.48 * self.taper
         profile = np.interp(span, [0, 0.12, 0.5, 1.0], [0.55, 1.0, 0.9 - 0.2 * self.taper, end])
         return np.asarray((0.29 + 0.27 * density) * self.thickness * profile)
 
@@ -51,7 +51,7 @@ def draw_brow_shape(seed: int) -> BrowShape:
     return BrowShape(
         lift=float(rng.uniform(-0.37, 0.33)),
         arch=float(rng.uniform(-0.19, 0.34)),
-        peak=float(rng.uniform(0.4, 0.85)),
+        peak=float(rng.uniform(0.4, 0.74)),
         tilt=float(rng.uniform(-0.23, 0.33)),
         inner=float(rng.uniform(-0.22, 0.24)),
         outer=float(rng.uniform(0.63, 1.17)),

@@ -55,6 +55,8 @@ _NARROWER = {
     "bridge_hump": 0.8,
     "eye_size": 0.8,
     "lid_open": 0.8,
+    "ear_out": 0.6,
+    "ear_size": 0.7,
 }
 #: Deviation of people's proportions, that of the people photographed being 1; where each is cut off; and how
 #: far all together may lie from the mean, in units of their usual distance.
