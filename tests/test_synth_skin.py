@@ -346,7 +346,7 @@ def test_complexion_is_a_persons_own() -> None:
     plain = np.ones((512, 512, 3), np.float32)
     first, again, other = (add_complexion(plain, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert np.array_equal(first, again)
-    assert np.abs(first - other).mean() > 0.01
+    assert np.abs(first - other).mean() > 0.005
     assert first.min() > 0.4
     assert first.max() < 1.3
     assert (first[..., 0] > 0.88 * first[..., 1]).all()  # skin turns red or brown, never plainly green

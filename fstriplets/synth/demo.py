@@ -21,20 +21,20 @@ __all__ = ["make_demo"]
 
 #: Folder -> identity seed: people looked at and chosen to differ in looks, neighbours most.
 PEOPLE = {
-    "p200": 900,
-    "p201": 914,
-    "p202": 911,
-    "p203": 919,
-    "p206": 943,
-    "p207": 909,
-    "p208": 924,
-    "p209": 916,
-    "p210": 901,
-    "p212": 905,
-    "p213": 956,
-    "p214": 937,
-    "p215": 906,
-    "p217": 902,
+    "p200": 905,
+    "p201": 929,
+    "p202": 951,
+    "p203": 909,
+    "p206": 925,
+    "p207": 906,
+    "p208": 914,
+    "p209": 959,
+    "p210": 919,
+    "p212": 941,
+    "p213": 901,
+    "p214": 939,
+    "p215": 924,
+    "p217": 944,
 }
 PHOTOS, SIZE, MAX_YAW = 6, 320, 40.0
 LICENCE = "CC0-1.0 (synthetic; face model ICT-FaceKit, MIT)"

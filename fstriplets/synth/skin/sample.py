@@ -30,8 +30,8 @@ FloatArray = npt.NDArray[np.floating[Any]]
 WIDTH = {
     "tone": 1.25,
     "tint": 1.05,
-    "even": 2.0,
-    "odd": 1.4,
+    "even": 1.85,
+    "odd": 1.3,
     "brow": 1.1,
     "fine": 1.0,
     "coarse": 1.0,
