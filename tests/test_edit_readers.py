@@ -40,7 +40,7 @@ def test_another_face_loses_both_and_gradients_reach_the_result(
     other = faces.flip(0).clone().requires_grad_()
     values = readers.losses(other, faces)
     assert values["identity"] > 0.3
-    assert values["attributes"] > 0.01
+    assert values["attributes"] > 0.005
     for value in values.values():
         (gradient,) = torch.autograd.grad(value, other, retain_graph=True)
         assert gradient.isfinite().all()
