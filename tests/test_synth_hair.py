@@ -11,8 +11,8 @@ pytest.importorskip("numba")
 pytest.importorskip("scipy")
 
 from fstriplets.synth import Studio
-from fstriplets.synth.hair import HairStyle, Strands, grow_hair, scalp_cover, scalp_density
-from fstriplets.synth.haircut import HABITS, STYLES
+from fstriplets.synth.hair import Strands, grow_hair
+from fstriplets.synth.haircut import HABITS, STYLES, HairStyle, scalp_cover, scalp_density
 from fstriplets.synth.mesh import Mesh, mesh_normals
 
 COUNT = 3000

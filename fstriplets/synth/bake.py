@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 
 from fstriplets.synth.browshape import paint_brows
-from fstriplets.synth.hair import scalp_cover, scalp_density, wave
+from fstriplets.synth.hair import wave
+from fstriplets.synth.haircut import scalp_cover, scalp_density
 from fstriplets.synth.mesh import Mesh
 from fstriplets.synth.person import Person
 from fstriplets.synth.regions import Regions
@@ -21,8 +22,9 @@ __all__ = ["bake_skin"]
 ALBEDO, SPECULAR, ROUGHNESS, HEIGHT, CREASE = slice(0, 3), 3, 4, 5, 6
 #: Gloss and roughness of bare scalp; log change of the colour of the neck, which sees less sun.
 _SCALP_GLOSS = (0.42, 0.44)
-_BLOTCH = np.array([0.6, 1, 1.1], np.float32)
 _NECK = np.array([-0.06, -0.08, -0.09], np.float32)
+#: What a blotch of plain skin changes of its RGB.
+_BLOTCH = np.array([0.6, 1, 1.1], np.float32)
 #: Darkest shadow that shaved hair leaves on the scalp, share of its colour.
 _SHAVED = 0.24
 #: Bare skins kept (7 MB each): those a swap or an edit starts from.

@@ -213,14 +213,14 @@ def _passport(mesh: Mesh, seed: int) -> Scene:
 @click.option("--output", type=click.Path(path_type=Path), default=LIKENESS_FILE, help="The .npz to write.")
 def main(photos: Path, men: Path, people: int, face_model: Path | None, output: Path) -> None:
     """See the module's text."""
-    people_seen = real_people(photos)
-    masculine = _masculine(men, people_seen.names)
-    real = real_proportions(people_seen.points)
+    photographed = real_people(photos)
+    masculine = _masculine(men, photographed.names)
+    real = real_proportions(photographed.points)
     looks = draw_looks(people, face_model)
     slope, centre, noise = explain(real.of(looks.points), np.concatenate([looks.weights, looks.brows], 1))
     mesh = Studio(face_model).mesh
     gaps = lip_gaps(mesh)
-    belongs = belonging(real.of(people_seen.points), people_seen.tones, masculine)
+    belongs = belonging(real.of(photographed.points), photographed.tones, masculine)
     table = {
         "rows": np.concatenate([slope[:, :IDENTITY_SIZE], gaps]),
         "brows": np.concatenate([slope[:, IDENTITY_SIZE:], np.zeros((len(gaps), looks.brows.shape[1]))]),

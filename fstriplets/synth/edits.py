@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fstriplets.synth.hair import HairStyle
+from fstriplets.synth.haircut import HairStyle
 from fstriplets.synth.mesh import Mesh
 from fstriplets.synth.person import Person, skin_at
 from fstriplets.synth.scene import GRIN, Scene

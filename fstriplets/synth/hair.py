@@ -8,6 +8,7 @@ and gather round the nearest. haircut.py knows the styles; hairlight.py shades t
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -21,13 +22,12 @@ from fstriplets.synth.haircut import (
     HairStyle,
     comb,
     lengths,
-    scalp_cover,
     scalp_density,
 )
 from fstriplets.synth.jit import compiled
 from fstriplets.synth.mesh import BACK, FACE, Mesh
 
-__all__ = ["STYLES", "HairStyle", "Strands", "grow_hair", "scalp_cover", "scalp_density", "wave"]
+__all__ = ["Strands", "grow_hair", "wave"]
 
 _GUIDES = 1200
 #: Knots of a strand, and of one of curls.
@@ -154,7 +154,7 @@ def _grow(
     only_front: bool = False,
 ) -> Strands:
     rng = np.random.default_rng([style.seed, 5])
-    scalp = _Scalp(vertices, normals, mesh.neutral, mesh.faces[np.isin(mesh.material, (FACE, BACK))])
+    scalp = _Scalp(mesh, vertices, normals)
     guides = _grow_guides(scalp, style, only_front, rng, knots)
     roots = _roots(scalp, count, only_front, rng)
     canonical = roots.at(mesh.neutral)
@@ -163,12 +163,21 @@ def _grow(
 
 
 class _Scalp(NamedTuple):
-    """What hair grows on: vertices, normals and canonical positions [V, 3], faces [F, 3]."""
+    """What hair grows on: a person's vertices and normals [V, 3] of a mesh."""
 
+    mesh: Mesh
     vertices: np.ndarray
     normals: np.ndarray
-    neutral: np.ndarray
-    faces: np.ndarray
+
+    @property
+    def neutral(self) -> np.ndarray:
+        """[V, 3] canonical positions."""
+        return self.mesh.neutral
+
+    @property
+    def faces(self) -> np.ndarray:
+        """[F, 3] triangles of face and back of the head."""
+        return _head_faces(self.mesh)
 
 
 class _Roots(NamedTuple):
@@ -192,13 +201,27 @@ def _density(p: np.ndarray, style: HairStyle, only_front: bool) -> np.ndarray:
 
 def _roots(scalp: _Scalp, count: int, only_front: bool, rng: np.random.Generator) -> _Roots:
     """Random places wherever hair may grow: the same on all heads, whatever the style."""
-    corners = scalp.neutral[scalp.faces]
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
-    odds = np.cumsum(area * (_density(scalp.neutral, _LOWEST, only_front)[scalp.faces].max(1) > 0))
+    odds = _odds(scalp.mesh, only_front)
     # stratified: even cover without clumps, the same for every machine
     spots = (np.arange(count) + rng.random(count)) / count
-    chosen = np.minimum(np.searchsorted(odds / odds[-1], spots), len(odds) - 1)
+    chosen = np.minimum(np.searchsorted(odds, spots), len(odds) - 1)
     return _Roots(scalp.faces[chosen], rng.dirichlet([1, 1, 1], count).astype(np.float32))
+
+
+@lru_cache(maxsize=4)
+def _odds(mesh: Mesh, only_front: bool) -> np.ndarray:
+    """[F] running share of the area of the head's triangles in which hair may grow."""
+    faces = _head_faces(mesh)
+    corners = mesh.neutral[faces]
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    odds = np.cumsum(area * (_density(mesh.neutral, _LOWEST, only_front)[faces].max(1) > 0))
+    return np.asarray(odds / odds[-1])
+
+
+@lru_cache(maxsize=2)
+def _head_faces(mesh: Mesh) -> np.ndarray:
+    """[F, 3] triangles of face and back of the head."""
+    return np.asarray(mesh.faces[np.isin(mesh.material, (FACE, BACK))])
 
 
 def _grow_guides(

@@ -39,9 +39,9 @@ def sky_openness(vertices: np.ndarray, normals: np.ndarray, mesh: Mesh) -> np.nd
         depth = depth_only(seen, faces, _SIZE, _SIZE)
         _gather(seen, depth, (-normals @ turn[2]).astype(np.float32), np.float32(_BIAS), open_, total)
     share = np.where(total > 0, open_ / np.maximum(total, np.float32(1e-6)), 1)
-    around = np.zeros(len(vertices), np.float32)
-    for a in range(3):  # the mean of the triangles around: views are few and their edges show
-        np.add.at(around, faces[:, a], share[faces].mean(1))
+    around, means = np.zeros(len(vertices), np.float32), share[faces].mean(1)
+    for corner in faces.T:  # the mean of the triangles around: views are few and their edges show
+        np.add.at(around, corner, means)
     count = np.bincount(faces.ravel(), minlength=len(vertices))
     return np.where(count > 0, around / np.maximum(count, 1), 1).astype(np.float32)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fstriplets.synth.finish import Finish, draw_finish
-from fstriplets.synth.hair import HairStyle
+from fstriplets.synth.haircut import HairStyle
 from fstriplets.synth.likeness import draw_identity
 from fstriplets.synth.skin import SkinSample, sample_skin, shipped_skin, smile_folds, without_stubble
 

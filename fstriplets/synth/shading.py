@@ -289,25 +289,9 @@ def _from_sky(nx, ny, nz, ndv, spec, open_, sky, diffuse, specular, y, x):  # ty
 
 @inlined
 def _from_lights(  # type: ignore[no-untyped-def]
-    nx,
-    ny,
-    nz,
-    vx,
-    vy,
-    vz,
-    ndv,
-    spec,
-    rough,
-    skin,
-    visible,
-    open_,
-    directions,
-    colours,
-    diffuse,
-    specular,
-    y,
-    x,
-):
+    nx, ny, nz, vx, vy, vz, ndv, spec, rough, skin, visible, open_, directions, colours, diffuse, specular,
+    y, x,
+):  # fmt: skip
     """Adds what the lights give: wrapped diffuse light, redder on skin, and GGX highlights."""
     a2 = rough * rough * rough * rough
     kk = (rough + ONE) * (rough + ONE) * np.float32(0.125)
